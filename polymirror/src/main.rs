@@ -1,0 +1,2 @@
+//! The polymirror binary.
+fn main() {}

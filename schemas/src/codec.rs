@@ -1,0 +1,432 @@
+//! Records to and from bytes: Avro in the Confluent wire format (a zero byte, the schema's id, the datum).
+//!
+//! Equality and hashes are over the datum and its writer schema's fingerprint, without frame or id: the same
+//! record under another registry's ids is still the same record (`design.md`, The log).
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use apache_avro::{Schema, reader::datum::GenericDatumReader, rabin::Rabin, writer::datum::GenericDatumWriter};
+use bytes::Bytes;
+
+use crate::{
+    Hash32,
+    avro::Event,
+    events::{RecordType, TopicEvents, all_records},
+    keccak256,
+};
+
+/// The id of a schema, as a registry gave it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SchemaId(pub u32);
+
+/// Why bytes are no record, or a record no bytes.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CodecError {
+    /// The value is missing, too short, or does not begin with a zero byte and an id.
+    #[error("record_not_framed: the value is not in the Confluent wire format ({0})")]
+    NotFramed(String),
+    /// The id stands for no schema known here.
+    #[error("record_schema_unknown: schema id {0} is not known. Configure the registry that the writer used")]
+    UnknownSchema(u32),
+    /// The schema is that of another topic's record.
+    #[error("record_of_another_topic: `{name}` does not belong into {topic}")]
+    WrongTopic {
+        /// The record's name.
+        name: String,
+        /// The topic it was found in.
+        topic: &'static str,
+    },
+    /// The datum does not read under its schema.
+    #[error("record_not_readable: `{name}`: {why}")]
+    Unreadable {
+        /// The record's name.
+        name: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// The record cannot be written. A schema that does not fit its type: a bug.
+    #[error("record_not_writable: `{name}`: {why}")]
+    Unwritable {
+        /// The record's name.
+        name: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// A schema that is none.
+    #[error("schema_invalid: {0}")]
+    InvalidSchema(String),
+}
+
+impl CodecError {
+    /// The error's code, as its page under `docs/errors/` is named.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::NotFramed(_) => "record_not_framed",
+            Self::UnknownSchema(_) => "record_schema_unknown",
+            Self::WrongTopic { .. } => "record_of_another_topic",
+            Self::Unreadable { .. } => "record_not_readable",
+            Self::Unwritable { .. } => "record_not_writable",
+            Self::InvalidSchema(_) => "schema_invalid",
+        }
+    }
+}
+
+/// A schema that records were or will be written in.
+pub struct WriterSchema {
+    name: String,
+    fingerprint: [u8; 8],
+    reader: GenericDatumReader<'static>,
+    writer: GenericDatumWriter<'static>,
+}
+
+impl fmt::Debug for WriterSchema {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "WriterSchema({})", self.name)
+    }
+}
+
+impl WriterSchema {
+    /// From a schema's JSON text.
+    ///
+    /// # Errors
+    /// Text that is no schema of a named record.
+    pub fn parse(json: &str) -> Result<Self, CodecError> {
+        let invalid = |e: apache_avro::Error| CodecError::InvalidSchema(e.to_string());
+        // Schemas live as long as the program: there are a few dozen, each parsed once per id.
+        let schema: &'static Schema = Box::leak(Box::new(Schema::parse_str(json).map_err(invalid)?));
+        let Schema::Record(record) = schema else {
+            return Err(CodecError::InvalidSchema("it is not a record".into()));
+        };
+        let mut fingerprint = [0; 8];
+        fingerprint.copy_from_slice(&schema.fingerprint::<Rabin>().bytes);
+        Ok(Self {
+            name: record.name.name().to_owned(),
+            fingerprint,
+            reader: GenericDatumReader::builder(schema).human_readable(true).build().map_err(invalid)?,
+            writer: GenericDatumWriter::builder(schema).human_readable(true).build().map_err(invalid)?,
+        })
+    }
+
+    /// The record's name, without namespace.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Reads a datum written in this schema. Fields that it lacks stay absent.
+    ///
+    /// # Errors
+    /// A datum that does not read, or does not end where the value ends.
+    pub fn read<T: Event>(&self, mut datum: &[u8]) -> Result<T, CodecError> {
+        let unreadable = |why: String| CodecError::Unreadable { name: self.name.clone(), why };
+        let value = self.reader.read_deser(&mut datum).map_err(|e| unreadable(e.to_string()))?;
+        if !datum.is_empty() {
+            return Err(unreadable(format!("{} bytes are left over", datum.len())));
+        }
+        Ok(value)
+    }
+
+    /// Writes a datum in this schema.
+    ///
+    /// # Errors
+    /// A type that does not fit the schema.
+    pub fn write<T: Event>(&self, value: &T) -> Result<Vec<u8>, CodecError> {
+        self.writer
+            .write_ser_to_vec(value)
+            .map_err(|e| CodecError::Unwritable { name: self.name.clone(), why: e.to_string() })
+    }
+
+    /// The hash of a datum's content: over the schema's fingerprint and the datum.
+    pub fn content_hash(&self, datum: &[u8]) -> Hash32 {
+        keccak256(&[&self.fingerprint, datum])
+    }
+}
+
+/// A record's bytes, and what they are without their frame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Encoded {
+    /// The framed value, as it goes into the log.
+    pub value: Bytes,
+    /// The hash of its content.
+    pub hash: Hash32,
+}
+
+impl Encoded {
+    /// The datum without its frame.
+    pub fn datum(&self) -> &[u8] {
+        self.value.get(FRAME..).unwrap_or_default()
+    }
+}
+
+/// Length of the frame: the zero byte and the id.
+const FRAME: usize = 5;
+
+/// Splits a framed value into schema id and datum.
+///
+/// # Errors
+/// Anything that does not begin with a zero byte and four bytes of id.
+pub fn unframe(value: &[u8]) -> Result<(SchemaId, &[u8]), CodecError> {
+    match value {
+        [0, a, b, c, d, datum @ ..] => Ok((SchemaId(u32::from_be_bytes([*a, *b, *c, *d])), datum)),
+        [] => Err(CodecError::NotFramed("it is empty".into())),
+        [first, ..] => Err(CodecError::NotFramed(format!("{} bytes, the first is {first}", value.len()))),
+    }
+}
+
+/// Reads and writes records. Clones share what they know; a registry adds to it.
+#[derive(Debug, Clone)]
+pub struct Codec(Arc<RwLock<Known>>);
+
+#[derive(Debug, Default)]
+struct Known {
+    by_id: BTreeMap<SchemaId, Arc<WriterSchema>>,
+    /// What this program writes, by record name.
+    current: BTreeMap<&'static str, (SchemaId, Arc<WriterSchema>)>,
+}
+
+/// The bundled ids, as `schemas/registry.json` lists them: used where no registry is configured.
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+pub struct BundledId {
+    /// The id in the wire format.
+    pub id: u32,
+    /// The record's name.
+    pub name: String,
+    /// The released version of its schema, from 1.
+    pub version: u32,
+}
+
+/// A released schema: every version ever written stays readable.
+#[derive(Debug, Clone)]
+pub struct Released {
+    /// Its bundled id.
+    pub id: SchemaId,
+    /// The record's name.
+    pub name: String,
+    /// Its version, from 1.
+    pub version: u32,
+    /// The schema's JSON text.
+    pub json: &'static str,
+}
+
+mod released {
+    include!(concat!(env!("OUT_DIR"), "/released.rs"));
+}
+
+/// Every released schema with its bundled id.
+///
+/// # Errors
+/// A bundle whose parts do not fit: caught by a test, never met by a user.
+pub fn released() -> Result<Vec<Released>, CodecError> {
+    let ids: Vec<BundledId> = serde_json::from_str(released::REGISTRY)
+        .map_err(|e| CodecError::InvalidSchema(format!("registry.json: {e}")))?;
+    ids.into_iter()
+        .map(|BundledId { id, name, version }| {
+            let file = format!("{name}.v{version}.avsc");
+            let json = released::FILES
+                .iter()
+                .find(|(n, _)| *n == file)
+                .map(|(_, json)| *json)
+                .ok_or_else(|| CodecError::InvalidSchema(format!("{file} is not bundled")))?;
+            Ok(Released { id: SchemaId(id), name, version, json })
+        })
+        .collect()
+}
+
+impl Codec {
+    /// With the bundled ids: every released schema can be read, and records are written in the newest.
+    ///
+    /// # Errors
+    /// A bundle that does not hold every record of this program: caught by a test.
+    pub fn bundled() -> Result<Self, CodecError> {
+        let mut known = Known::default();
+        let mut newest: BTreeMap<String, (u32, SchemaId)> = BTreeMap::new();
+        for schema in released()? {
+            known.by_id.insert(schema.id, Arc::new(WriterSchema::parse(schema.json)?));
+            let entry = newest.entry(schema.name).or_insert((schema.version, schema.id));
+            if schema.version >= entry.0 {
+                *entry = (schema.version, schema.id);
+            }
+        }
+        for RecordType { name, .. } in all_records() {
+            let found = newest.get(name).and_then(|(_, id)| Some((*id, known.by_id.get(id)?.clone())));
+            let Some(found) = found else {
+                return Err(CodecError::InvalidSchema(format!("no released schema of `{name}`")));
+            };
+            known.current.insert(name, found);
+        }
+        Ok(Self(Arc::new(RwLock::new(known))))
+    }
+
+    /// Learns a schema that a registry names by this id.
+    ///
+    /// # Errors
+    /// Text that is no schema.
+    pub fn learn(&self, id: SchemaId, json: &str) -> Result<(), CodecError> {
+        let schema = Arc::new(WriterSchema::parse(json)?);
+        self.0.write().unwrap_or_else(PoisonError::into_inner).by_id.insert(id, schema);
+        Ok(())
+    }
+
+    /// From now on writes records of that name under this id.
+    ///
+    /// # Errors
+    /// Text that is no schema.
+    pub fn write_as(&self, name: &'static str, id: SchemaId, json: &str) -> Result<(), CodecError> {
+        let schema = Arc::new(WriterSchema::parse(json)?);
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        known.by_id.insert(id, schema.clone());
+        known.current.insert(name, (id, schema));
+        Ok(())
+    }
+
+    /// Whether a schema of that id is known.
+    pub fn knows(&self, id: SchemaId) -> bool {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).by_id.contains_key(&id)
+    }
+
+    /// Writes a record.
+    ///
+    /// # Errors
+    /// A type that does not fit its schema: a bug.
+    pub fn encode<E: Event>(&self, event: &E) -> Result<Encoded, CodecError> {
+        let current = self.0.read().unwrap_or_else(PoisonError::into_inner).current.get(E::NAME).cloned();
+        let (id, schema) = current
+            .ok_or_else(|| CodecError::Unwritable { name: E::NAME.into(), why: "no schema".into() })?;
+        let datum = schema.write(event)?;
+        let hash = schema.content_hash(&datum);
+        let mut value = Vec::with_capacity(FRAME + datum.len());
+        value.push(0);
+        value.extend_from_slice(&id.0.to_be_bytes());
+        value.extend_from_slice(&datum);
+        Ok(Encoded { value: value.into(), hash })
+    }
+
+    /// Reads a record of a topic.
+    ///
+    /// # Errors
+    /// Anything that is not a readable record of that topic: goes to `dead-letters`.
+    pub fn decode<E: TopicEvents>(&self, value: &[u8]) -> Result<E, CodecError> {
+        let (schema, datum) = self.writer_of(value)?;
+        E::read(&schema, datum).unwrap_or_else(|| {
+            Err(CodecError::WrongTopic { name: schema.name().into(), topic: E::TOPIC.name() })
+        })
+    }
+
+    /// The hash of a framed value's content; of the bytes as they are where it has no known schema, so that
+    /// every record of a log has one.
+    pub fn content_hash(&self, value: &[u8]) -> Hash32 {
+        match self.writer_of(value) {
+            Ok((schema, datum)) => schema.content_hash(datum),
+            Err(_) => keccak256(&[b"raw", value]),
+        }
+    }
+
+    fn writer_of<'v>(&self, value: &'v [u8]) -> Result<(Arc<WriterSchema>, &'v [u8]), CodecError> {
+        let (id, datum) = unframe(value)?;
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let schema = known.by_id.get(&id).cloned().ok_or(CodecError::UnknownSchema(id.0))?;
+        Ok((schema, datum))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Timestamp,
+        events::{DeadLetter, FillsEvent, StateSnapshot, Watermark},
+    };
+
+    fn watermark() -> Watermark {
+        Watermark {
+            wallet: crate::Address::from_bytes([7; 20]),
+            complete_until: Timestamp::from_secs(1_790_000_000),
+            observed_at: Timestamp::from_micros(1_790_000_000_123_456),
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let codec = Codec::bundled().unwrap();
+        let encoded = codec.encode(&watermark()).unwrap();
+        assert_eq!(encoded.value[0], 0);
+        assert_eq!(codec.decode::<FillsEvent>(&encoded.value).unwrap(), FillsEvent::Watermark(watermark()));
+        assert_eq!(codec.content_hash(&encoded.value), encoded.hash);
+    }
+
+    #[test]
+    fn bytes_and_absent_fields_survive() {
+        let codec = Codec::bundled().unwrap();
+        let letter = DeadLetter {
+            topic: "fills".into(),
+            partition: 3,
+            offset: 9,
+            reader: "decide".into(),
+            code: "record_not_framed".into(),
+            reason: "why".into(),
+            key: None,
+            value: Some(Bytes::from_static(&[0xff, 0, 1])),
+            observed_at: Timestamp::from_secs(5),
+        };
+        let encoded = codec.encode(&letter).unwrap();
+        let read: crate::events::DeadLettersEvent = codec.decode(&encoded.value).unwrap();
+        assert_eq!(read, letter.into());
+        let snapshot = StateSnapshot {
+            partition: 0,
+            log_id: crate::LogId::from_uuid(uuid::Uuid::nil()),
+            cut: 1,
+            cut_hash: Hash32::ZERO,
+            decisions_offset: 2,
+            plan_version: 1,
+            part: 0,
+            parts: 1,
+            state: Bytes::from_static(b"\x00\x01state"),
+        };
+        let encoded = codec.encode(&snapshot).unwrap();
+        let read: crate::events::DecideStateEvent = codec.decode(&encoded.value).unwrap();
+        assert_eq!(read, snapshot.into());
+    }
+
+    #[test]
+    fn the_same_record_under_another_id_has_the_same_hash() {
+        let codec = Codec::bundled().unwrap();
+        let encoded = codec.encode(&watermark()).unwrap();
+        let schema = released().unwrap().into_iter().find(|r| r.name == "Watermark").unwrap();
+        codec.learn(SchemaId(4_000), schema.json).unwrap();
+        let mut other = encoded.value.to_vec();
+        other[1..5].copy_from_slice(&4_000u32.to_be_bytes());
+        assert_eq!(codec.content_hash(&other), encoded.hash);
+        assert!(codec.decode::<FillsEvent>(&other).is_ok());
+    }
+
+    #[test]
+    fn what_is_no_record_is_named_as_what_it_is() {
+        let codec = Codec::bundled().unwrap();
+        let code = |value: &[u8]| codec.decode::<FillsEvent>(value).unwrap_err().code();
+        assert_eq!(code(b""), "record_not_framed");
+        assert_eq!(code(b"{\"a\":1}"), "record_not_framed");
+        assert_eq!(code(&[0, 0xff, 0, 0, 0, 1]), "record_schema_unknown");
+        let mut whole = codec.encode(&watermark()).unwrap().value.to_vec();
+        whole.push(0);
+        assert_eq!(code(&whole), "record_not_readable");
+        whole.truncate(20);
+        assert_eq!(code(&whole), "record_not_readable");
+        let gap = codec.encode(&crate::events::Gap { count: 1 }).unwrap();
+        assert_eq!(code(&gap.value), "record_of_another_topic");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_the_reader_panic(value: Vec<u8>, id in 1u32..30) {
+            let codec = Codec::bundled().unwrap();
+            let _ = codec.decode::<FillsEvent>(&value);
+            let mut framed = vec![0];
+            framed.extend_from_slice(&id.to_be_bytes());
+            framed.extend_from_slice(&value);
+            let _ = codec.decode::<FillsEvent>(&framed);
+        }
+    }
+}

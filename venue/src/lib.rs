@@ -1,0 +1,3 @@
+//! The `venue` crate.
+
+pub mod wire;
