@@ -1,6 +1,6 @@
 //! Bundles every released schema and the list of their ids into the program.
 
-use std::{env, fs, path::Path};
+use std::{env, fmt::Write as _, fs, path::Path};
 
 fn main() {
     let root = env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
@@ -11,14 +11,15 @@ fn main() {
         .into_iter()
         .flatten()
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .filter(|name| name.ends_with(".avsc"))
+        .filter(|name| Path::new(name).extension().is_some_and(|e| e == "avsc"))
         .collect();
     names.sort();
     let mut code = format!("pub const REGISTRY: &str = include_str!(r\"{root}/registry.json\");\n");
     code.push_str("pub const FILES: &[(&str, &str)] = &[\n");
     for name in names {
         let path = released.join(&name);
-        code.push_str(&format!("    ({name:?}, include_str!(r\"{}\")),\n", path.display()));
+        // Writing into a string cannot fail.
+        let _ = writeln!(code, "    ({name:?}, include_str!(r\"{}\")),", path.display());
     }
     code.push_str("];\n");
     let out = Path::new(&env::var("OUT_DIR").unwrap_or_default()).join("released.rs");

@@ -7,9 +7,17 @@
 //! - **When a member dies**: its partitions go to the others after its session; what it had not committed
 //!   was never visible; what it commits afterwards is refused.
 //!
-//! [`port`] is the contract; [`memory`], [`sqlite`] and [`kafka`] keep it; [`conformance`] proves it.
+//! [`port`] is the contract; [`memory`], [`sqlite`] and [`kafka`] keep it; `conformance` (a feature, for tests)
+//! proves it. [`position`] checks offsets that are kept outside the log.
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod event;
+pub mod fault;
+mod group;
+mod manifest;
+pub mod memory;
 pub mod port;
+pub mod position;
 
 pub use port::*;

@@ -68,7 +68,7 @@ pub struct Record {
     pub value: Option<Bytes>,
     /// In the order given.
     pub headers: Vec<Header>,
-    /// When it was made. Backends keep whole milliseconds.
+    /// When it was made. Backends keep whole milliseconds, rounded down.
     pub timestamp: Timestamp,
 }
 
@@ -167,7 +167,8 @@ pub struct Expected {
     pub account_partitions: i32,
     /// Used when the log is created.
     pub market_partitions: i32,
-    /// If given, a log of another id is refused.
+    /// If given, a log of another id is refused, and where there is no log none is created: a wrong path
+    /// must not become an empty log that looks right.
     pub log_id: Option<LogId>,
 }
 
@@ -237,15 +238,16 @@ pub struct Group {
 /// What a poll brings. Assignment and loss come before any record they concern.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Polled {
-    /// These are ours now. Reading starts at their committed offsets, or where the member seeks to before the next poll;
-    /// at the partition's start where nothing was committed.
+    /// These are ours now, beside those we have. Reading starts at their committed offsets, or where the member
+    /// seeks to before the next poll; at the partition's start where nothing was committed. None is paused.
     Assigned(Vec<TopicPartition>),
     /// These are not ours any more: forget what was staged for them. Committing for them is refused.
     Lost(Vec<TopicPartition>),
     /// Reading went back to the committed offsets of every partition held, because a commit did not end
-    /// in [`Written::Done`]: forget what was staged.
+    /// in [`Written::Done`]: forget what was staged. Seeks since are forgotten too; what is paused stays so.
+    /// Whatever the commit left open has ended by now: these offsets do not move by themselves.
     Rewound,
-    /// Records of partitions that are ours, in order per partition, committed ones only.
+    /// Records of partitions that are ours, in order per partition, committed ones only; never empty.
     Records(Vec<Stored>),
     /// Nothing for as long as was waited.
     Idle,
@@ -257,16 +259,19 @@ pub trait Log: fmt::Debug + Send + Sync {
     /// What this log is.
     fn manifest(&self) -> &Manifest;
 
-    /// Appends without consuming anything. Records of one partition stay in the order given, and come
-    /// after all that this log handle appended to it before. Not atomic across records: on
+    /// Appends without consuming anything; the offsets come in the order of the records. Records of one
+    /// partition stay in the order given, and come after all that this log handle appended to it before
+    /// (in the order in which the calls were first polled). Not atomic across records: on
     /// [`Written::Unknown`] any prefix per partition may be there. For hops that are idempotent by key.
     async fn append(&self, records: Vec<Append>) -> Written<Vec<Offset>>;
 
-    /// Joins a group. The member starts with nothing assigned.
+    /// Joins a group. The member starts with nothing assigned, and is heard of from its first poll on.
+    /// Dropping it is dying: only [`Member::leave`] tells the others.
     async fn join(&self, group: Group) -> Result<Box<dyn Member>, LogError>;
 
-    /// Up to `limit` committed records from `from` on; empty at the end. Gaps are skipped, so a returned
-    /// record may stand later than `from`.
+    /// Up to `limit` committed records from `from` on; empty only at the end. Gaps are skipped, so a
+    /// returned record may stand later than `from`, and fewer than `limit` does not mean the end.
+    /// [`LogError::OutOfRange`] where `from` lies before the start or past the end.
     async fn read(&self, at: TopicPartition, from: Offset, limit: usize) -> Result<Vec<Stored>, LogError>;
 
     /// What can be read of a partition now.
@@ -288,6 +293,10 @@ pub trait Log: fmt::Debug + Send + Sync {
 
 /// A member of a group. One task drives it; it keeps its session alive by itself for as long as it is
 /// polled at least once per session time, so that a shell that hangs loses its partitions.
+///
+/// A partition goes over to another member either because its session ended, or because the group changed:
+/// then it goes at the next poll, which says [`Polled::Lost`], and not before. A backend may also take all
+/// partitions away and give most of them back.
 #[async_trait]
 pub trait Member: Send {
     /// Up to `max` records, waiting at most `wait` for the first.
@@ -296,16 +305,21 @@ pub trait Member: Send {
     /// Appends the records and commits the offsets (the next to be read) in one atomic step: all of it or
     /// nothing, and nothing once any partition named in `offsets` is no longer this member's. On anything
     /// but [`Written::Done`] the next poll answers [`Polled::Rewound`] (or `Lost`).
+    ///
+    /// Only what is named in `offsets` fences: whoever appends without having read anything new names the
+    /// offset it already committed. While the group changes a commit may be [`LogError::Fenced`] even for
+    /// partitions that stay.
     async fn commit(
         &mut self,
         records: Vec<Append>,
         offsets: BTreeMap<TopicPartition, Offset>,
     ) -> Written<Vec<Offset>>;
 
-    /// Reads on from there. Only for partitions that are this member's.
+    /// Reads on from there. Only for partitions that are this member's, else [`LogError::Fenced`].
     async fn seek(&mut self, at: TopicPartition, to: Offset) -> Result<(), LogError>;
 
-    /// Stops or resumes reading of a partition, without giving it up.
+    /// Stops or resumes reading of a partition, without giving it up. Only for partitions that are this
+    /// member's, else [`LogError::Fenced`].
     async fn pause(&mut self, at: TopicPartition, paused: bool) -> Result<(), LogError>;
 
     /// What is this member's now.

@@ -29,14 +29,15 @@ const IMMEDIATE_WITHIN: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 struct Server {
     pid: i32,
-    /// The first argument; the processes under a postmaster overwrite it with what they do.
+    /// The first argument: the processes under a postmaster overwrite it with what they do, and one that
+    /// is ending has none any more.
     title: Vec<u8>,
     ours: bool,
 }
 
 impl Server {
     fn is_postmaster(&self) -> bool {
-        !self.title.starts_with(b"postgres: ")
+        !self.title.is_empty() && !self.title.starts_with(b"postgres: ")
     }
 }
 

@@ -1,4 +1,5 @@
 //! The supervisor is killed with -9: its server does not stay, and nothing committed is lost.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod common;
 

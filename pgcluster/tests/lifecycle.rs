@@ -1,4 +1,5 @@
 //! A cluster is made, started, used, stopped, and started again.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod common;
 

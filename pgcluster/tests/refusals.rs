@@ -1,4 +1,5 @@
 //! What a start refuses, and that it says why and what to do.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod common;
 

@@ -1,1 +1,23 @@
-//! The `project` crate.
+//! The log into Postgres.
+//!
+//! - **In**: `decisions` and `orders` of the log.
+//! - **Out**: `poly_copy_trade_fills`, `poly_copy_trade_attempts`, `poly_copy_trade_decisions`; what cannot be read
+//!   goes to `dead-letters`.
+//! - **Remembers**: how far it has read, in the transaction of the rows themselves.
+//! - **When it dies**: the next one continues there. Two at once do no harm: the offsets are advanced by
+//!   compare-and-set, so the later one's batch fails and it reads again.
+//!
+//! It also owns the migrations of every table, the five logins ([`roles`]) and the policies between them
+//! (`behaviour.md` 7).
+
+pub mod connections;
+pub mod migrate;
+pub mod passwords;
+pub mod roles;
+
+mod scram;
+
+pub use connections::{ConnectError, Connections};
+pub use migrate::{MigrateError, check_version, migrate};
+pub use passwords::{PasswordError, RolePasswords};
+pub use roles::{Role, RolesError};

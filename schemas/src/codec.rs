@@ -9,7 +9,9 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use apache_avro::{Schema, reader::datum::GenericDatumReader, rabin::Rabin, writer::datum::GenericDatumWriter};
+use apache_avro::{
+    Schema, rabin::Rabin, reader::datum::GenericDatumReader, writer::datum::GenericDatumWriter,
+};
 use bytes::Bytes;
 
 use crate::{
@@ -176,6 +178,12 @@ pub fn unframe(value: &[u8]) -> Result<(SchemaId, &[u8]), CodecError> {
     }
 }
 
+/// Where schemas of unknown ids are looked up: a registry.
+pub trait SchemaSource: fmt::Debug + Send + Sync {
+    /// The schema of that id, if there is one. May take as long as a request: it is asked once per id.
+    fn schema(&self, id: SchemaId) -> Option<String>;
+}
+
 /// Reads and writes records. Clones share what they know; a registry adds to it.
 #[derive(Debug, Clone)]
 pub struct Codec(Arc<RwLock<Known>>);
@@ -185,6 +193,8 @@ struct Known {
     by_id: BTreeMap<SchemaId, Arc<WriterSchema>>,
     /// What this program writes, by record name.
     current: BTreeMap<&'static str, (SchemaId, Arc<WriterSchema>)>,
+    /// Asked for ids that are not known.
+    source: Option<Arc<dyn SchemaSource>>,
 }
 
 /// The bundled ids, as `schemas/registry.json` lists them: used where no registry is configured.
@@ -282,6 +292,11 @@ impl Codec {
         Ok(())
     }
 
+    /// From now on asks there for ids that are not known.
+    pub fn ask(&self, source: Arc<dyn SchemaSource>) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).source = Some(source);
+    }
+
     /// Whether a schema of that id is known.
     pub fn knows(&self, id: SchemaId) -> bool {
         self.0.read().unwrap_or_else(PoisonError::into_inner).by_id.contains_key(&id)
@@ -326,9 +341,18 @@ impl Codec {
 
     fn writer_of<'v>(&self, value: &'v [u8]) -> Result<(Arc<WriterSchema>, &'v [u8]), CodecError> {
         let (id, datum) = unframe(value)?;
+        let source = {
+            let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+            if let Some(schema) = known.by_id.get(&id) {
+                return Ok((schema.clone(), datum));
+            }
+            known.source.clone()
+        };
+        // A source that has no answer now may have one later: only what it found is kept.
+        let json = source.and_then(|s| s.schema(id)).ok_or(CodecError::UnknownSchema(id.0))?;
+        self.learn(id, &json)?;
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let schema = known.by_id.get(&id).cloned().ok_or(CodecError::UnknownSchema(id.0))?;
-        Ok((schema, datum))
+        known.by_id.get(&id).cloned().map(|schema| (schema, datum)).ok_or(CodecError::UnknownSchema(id.0))
     }
 }
 

@@ -287,7 +287,8 @@ impl FromStr for FillId {
 
     /// Accepts any text of a known scheme; the parts behind it were checked by whoever made the id.
     fn from_str(s: &str) -> Result<Self, IdError> {
-        const SCHEMES: [&str; 7] = ["data-api:", "clob-ws:", "chain:", "void:", "removed:", "manual:", "exit:"];
+        const SCHEMES: [&str; 7] =
+            ["data-api:", "clob-ws:", "chain:", "void:", "removed:", "manual:", "exit:"];
         if s.len() <= 400 && SCHEMES.iter().any(|scheme| s.starts_with(scheme) && s.len() > scheme.len()) {
             Ok(Self(s.into()))
         } else {

@@ -6,6 +6,7 @@
 //! - [`events`]: every record of every topic.
 //! - [`avro`]: schemas made from those types.
 //! - [`codec`]: records to and from bytes, in the Confluent wire format.
+//! - [`registry`]: a Confluent schema registry, for those who run one.
 //! - [`topics`]: the topics, who keys them by what, and murmur2.
 
 pub mod avro;
@@ -13,6 +14,7 @@ pub mod codec;
 pub mod events;
 pub mod ids;
 pub mod money;
+pub mod registry;
 pub mod time;
 pub mod topics;
 pub mod words;

@@ -356,7 +356,8 @@ mod tests {
 
     #[test]
     fn text_that_is_no_number_is_refused() {
-        for bad in ["", ".", "-", "1.2.3", "0x10", "NaN", "1e", "1e999", "99999999999999999999", "+1", "１"] {
+        for bad in ["", ".", "-", "1.2.3", "0x10", "NaN", "1e", "1e999", "99999999999999999999", "+1", "１"]
+        {
             assert!(parse_micro(bad, Round::Nearest).is_err(), "{bad}");
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! `POLYMIRROR_UPDATE_SCHEMAS=1 cargo test -p schemas --test schema_files` writes `avro/*.avsc` anew, and releases
 //! the next version of each schema that changed. A released file is never changed.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::{fs, path::PathBuf};
 
@@ -56,7 +57,8 @@ fn the_newest_release_of_each_record_is_what_the_types_say() {
         ids.push(BundledId { id, name: record.name.into(), version });
     }
     if updating() {
-        let lines: Vec<String> = ids.iter().map(|i| format!("  {}", serde_json::to_string(i).unwrap())).collect();
+        let lines: Vec<String> =
+            ids.iter().map(|i| format!("  {}", serde_json::to_string(i).unwrap())).collect();
         fs::write(root().join("registry.json"), format!("[\n{}\n]\n", lines.join(",\n"))).unwrap();
     }
 }
@@ -94,7 +96,10 @@ fn every_field_of_every_record_is_documented() {
                     assert!(o["doc"].as_str().is_some_and(|d| d.len() > 10), "{at}: record without doc");
                     for field in o["fields"].as_array().unwrap() {
                         let at = format!("{at}.{}", field["name"].as_str().unwrap());
-                        assert!(field["doc"].as_str().is_some_and(|d| d.len() > 5), "{at}: field without doc");
+                        assert!(
+                            field["doc"].as_str().is_some_and(|d| d.len() > 5),
+                            "{at}: field without doc"
+                        );
                         walk(&field["type"], &at);
                     }
                 } else {

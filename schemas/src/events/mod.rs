@@ -55,6 +55,7 @@ macro_rules! topic_events {
         $(
             $(#[$doc])*
             #[derive(Debug, Clone, PartialEq, Eq)]
+            #[allow(clippy::large_enum_variant, reason = "read once, taken apart at once: a box would cost more")]
             pub enum $name { $( #[doc = concat!("See [`struct@", stringify!($record), "`].")] $record($record), )* }
 
             impl TopicEvents for $name {

@@ -28,18 +28,7 @@ async fn run() -> Result<ExitStatus, String> {
     let mut command = tokio::process::Command::new(&program);
     command.args(arguments);
 
-    let given = std::env::var_os("KAFKA_BROKERS").is_some_and(|servers| !servers.is_empty());
-    let kafka = match given {
-        true => None,
-        false => match PrivateKafka::start().await {
-            Ok(kafka) => Some(kafka),
-            Err(StartError::Missing(why)) => {
-                eprintln!("with-kafka: no Kafka here: {why}");
-                None
-            }
-            Err(StartError::Broken(why)) => return Err(why),
-        },
-    };
+    let kafka = broker().await?;
     if let Some(kafka) = &kafka {
         eprintln!("with-kafka: Kafka answers at {}", kafka.bootstrap_servers());
         command.env("KAFKA_BROKERS", kafka.bootstrap_servers());
@@ -48,4 +37,19 @@ async fn run() -> Result<ExitStatus, String> {
         command.status().await.map_err(|error| format!("cannot run {}: {error}", program.display()))?;
     drop(kafka);
     Ok(status)
+}
+
+/// A broker, where none is given and this machine can run one.
+async fn broker() -> Result<Option<PrivateKafka>, String> {
+    if std::env::var_os("KAFKA_BROKERS").is_some_and(|servers| !servers.is_empty()) {
+        return Ok(None);
+    }
+    match PrivateKafka::start().await {
+        Ok(kafka) => Ok(Some(kafka)),
+        Err(StartError::Missing(why)) => {
+            eprintln!("with-kafka: no Kafka here: {why}");
+            Ok(None)
+        }
+        Err(StartError::Broken(why)) => Err(why),
+    }
 }

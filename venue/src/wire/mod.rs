@@ -31,9 +31,9 @@ pub use gamma::{FeeSchedule, GammaMarket, GammaPage};
 pub use legacy::{LegacyActivityRow, LegacyTradeRow};
 pub use num::{Literal, Rate};
 pub use order::{
-    OrderRow, OrderState, PlacedStatus, PostOrder, PostOrderAnswer, SignedOrder, SizeUnits, UnitsError,
+    ClobOrderStatus, OrderRow, PlacedStatus, PostOrder, PostOrderAnswer, SignedOrder, SizeUnits, UnitsError,
 };
 pub use page::{Listing, Page, Pagination, Rows, UnreadableRow};
 pub use resolution::ResolutionRow;
 pub use text::{Checksummed, HexBytes};
-pub use trade::{ClobTrade, MakerOrder, TradeState, TraderSide};
+pub use trade::{ClobTrade, ClobTradeStatus, MakerOrder, TraderSide};

@@ -101,7 +101,9 @@ fn parse<T: Micro, E: serde::de::Error>(text: &str) -> Result<T, E> {
 
 /// Written as a JSON number: `0.64`.
 pub mod number {
-    use super::*;
+    use serde::de::Error as _;
+
+    use super::{Deserializer, Micro, Serializer, literal, parse, write_number};
 
     /// Writes the number.
     pub fn serialize<T: Micro, S: Serializer>(value: &T, s: S) -> Result<S::Ok, S::Error> {
@@ -117,7 +119,7 @@ pub mod number {
 
 /// Written as a JSON number or null; empty text and a missing field (with `default`) are `None`.
 pub mod number_opt {
-    use super::*;
+    use super::{Deserializer, Micro, Serializer, literal, number, parse};
 
     /// Writes the number, or null.
     pub fn serialize<T: Micro, S: Serializer>(value: &Option<T>, s: S) -> Result<S::Ok, S::Error> {
@@ -138,7 +140,7 @@ pub mod number_opt {
 
 /// Written as a JSON string of digits: `"0.64"`.
 pub mod text {
-    use super::*;
+    use super::{Deserializer, Micro, Serializer, number};
 
     /// Writes the digits as a string.
     pub fn serialize<T: Micro, S: Serializer>(value: &T, s: S) -> Result<S::Ok, S::Error> {
@@ -153,7 +155,7 @@ pub mod text {
 
 /// Written as a JSON string of digits, `""` for `None`.
 pub mod text_opt {
-    use super::*;
+    use super::{Deserializer, Micro, Serializer, number_opt};
 
     /// Writes the digits, or an empty string.
     pub fn serialize<T: Micro, S: Serializer>(value: &Option<T>, s: S) -> Result<S::Ok, S::Error> {
@@ -171,7 +173,9 @@ pub mod text_opt {
 
 /// An amount already counted in base units (10^-6), written as a string of whole digits: `"5200000"`.
 pub mod base_units {
-    use super::*;
+    use serde::de::Error as _;
+
+    use super::{Deserializer, Serializer, literal, shorten};
 
     /// Writes the integer as a string.
     pub fn serialize<S: Serializer>(value: &i64, s: S) -> Result<S::Ok, S::Error> {
@@ -190,7 +194,9 @@ macro_rules! time {
     ($(#[$doc:meta])* $module:ident, $from:ident, $to:ident, $quoted:literal) => {
         $(#[$doc])*
         pub mod $module {
-            use super::*;
+            use serde::de::Error as _;
+
+            use super::{Deserializer, Serializer, Timestamp, literal, whole};
 
             /// Writes the integer.
             pub fn serialize<S: Serializer>(value: &Timestamp, s: S) -> Result<S::Ok, S::Error> {
@@ -221,17 +227,14 @@ time! {
     secs, from_secs, secs, false
 }
 time! {
-    /// Seconds as text: `match_time`.
-    secs_text, from_secs, secs, true
-}
-time! {
     /// Milliseconds as text: books, and the timestamp of an order.
     millis_text, from_millis, millis, true
 }
 
-/// Seconds that may be missing, empty or zero, all of which are `None`; written as a number or null.
+/// A time that informs and decides nothing: missing, empty, zero and unreadable are all `None`. Read from
+/// seconds or from an ISO date; written as a number of seconds, or null.
 pub mod secs_opt {
-    use super::*;
+    use super::{Deserializer, Serializer, Timestamp, literal, whole};
 
     /// Writes the integer, or null.
     pub fn serialize<S: Serializer>(value: &Option<Timestamp>, s: S) -> Result<S::Ok, S::Error> {
@@ -239,6 +242,45 @@ pub mod secs_opt {
             Some(t) => s.serialize_i64(t.secs()),
             None => s.serialize_none(),
         }
+    }
+
+    /// Reads an integer as number or text, or an ISO date.
+    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Timestamp>, D::Error> {
+        let Some(text) = literal(d)? else { return Ok(None) };
+        Ok(match whole(&text) {
+            Ok(secs) => (secs > 0).then(|| Timestamp::from_secs(secs)),
+            Err(_) => crate::wire::gamma::end_of(&text),
+        })
+    }
+}
+
+/// The same, written as text, `""` for none: the times of trades.
+pub mod secs_text_opt {
+    use super::{Deserializer, Serializer, Timestamp, secs_opt};
+
+    /// Writes the seconds as text.
+    pub fn serialize<S: Serializer>(value: &Option<Timestamp>, s: S) -> Result<S::Ok, S::Error> {
+        match value {
+            Some(t) => s.collect_str(&t.secs()),
+            None => s.serialize_str(""),
+        }
+    }
+
+    /// Reads an integer as number or text, or an ISO date.
+    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Timestamp>, D::Error> {
+        secs_opt::deserialize(d)
+    }
+}
+
+/// Seconds as text, where `"0"` means none: the expiration of an order.
+pub mod expiration {
+    use serde::de::Error as _;
+
+    use super::{Deserializer, Serializer, Timestamp, literal, whole};
+
+    /// Writes the seconds, `"0"` for none.
+    pub fn serialize<S: Serializer>(value: &Option<Timestamp>, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(&value.map_or(0, Timestamp::secs))
     }
 
     /// Reads an integer as number or text.
@@ -250,21 +292,6 @@ pub mod secs_opt {
             }
             _ => Ok(None),
         }
-    }
-}
-
-/// Seconds as text, where `"0"` means none: the expiration of an order.
-pub mod expiration {
-    use super::*;
-
-    /// Writes the seconds, `"0"` for none.
-    pub fn serialize<S: Serializer>(value: &Option<Timestamp>, s: S) -> Result<S::Ok, S::Error> {
-        s.collect_str(&value.map_or(0, Timestamp::secs))
-    }
-
-    /// Reads an integer as number or text.
-    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Timestamp>, D::Error> {
-        secs_opt::deserialize(d)
     }
 }
 

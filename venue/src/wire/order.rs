@@ -129,6 +129,7 @@ pub struct PostOrderAnswer {
     #[serde(rename = "orderID", default, deserialize_with = "or_default")]
     pub order_id: String,
     /// What became of it.
+    #[serde(default)]
     pub status: PlacedStatus,
     /// What was given; `""` when nothing was. Its unit is not settled.
     #[serde(default)]
@@ -143,7 +144,7 @@ pub struct PostOrderAnswer {
 
 open_words! {
     /// Where an order stands, with or without the prefix `ORDER_STATUS_`.
-    OrderState, prefix "ORDER_STATUS_" {
+    ClobOrderStatus, prefix "ORDER_STATUS_" {
         /// It rests.
         Live = "LIVE",
         /// It is fully matched.
@@ -169,7 +170,7 @@ open_words! {
     }
 }
 
-impl OrderState {
+impl ClobOrderStatus {
     /// Whether it is one of the cancelled states, also one that this build does not know.
     pub fn is_cancelled(&self) -> bool {
         let word = self.as_str();
@@ -186,7 +187,7 @@ pub struct OrderRow {
     /// The order's id.
     pub id: schemas::ids::OrderId,
     /// Where it stands.
-    pub status: OrderState,
+    pub status: ClobOrderStatus,
     /// The API key's id.
     #[serde(default, deserialize_with = "or_default")]
     pub owner: String,

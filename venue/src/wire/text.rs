@@ -77,8 +77,7 @@ impl Serialize for HexBytes {
 impl<'de> Deserialize<'de> for HexBytes {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         let text = String::deserialize(d)?;
-        let digits =
-            text.strip_prefix("0x").ok_or_else(|| D::Error::custom("hex bytes begin with `0x`"))?;
+        let digits = text.strip_prefix("0x").ok_or_else(|| D::Error::custom("hex bytes begin with `0x`"))?;
         const_hex::decode(digits).map(Self).map_err(D::Error::custom)
     }
 }

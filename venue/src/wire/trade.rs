@@ -9,14 +9,14 @@ use schemas::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    num::{Literal, secs_opt, text},
+    num::{Literal, secs_text_opt, text},
     text::{id_opt, or_default},
     word::open_words,
 };
 
 open_words! {
     /// Where a trade stands, with or without the prefix `TRADE_STATUS_`.
-    TradeState, prefix "TRADE_STATUS_" {
+    ClobTradeStatus, prefix "TRADE_STATUS_" {
         /// Matched, not settled.
         Matched = "MATCHED",
         /// In a block.
@@ -87,12 +87,12 @@ pub struct ClobTrade {
     #[serde(with = "text")]
     pub price: Price,
     /// Where it stands.
-    pub status: TradeState,
+    pub status: ClobTradeStatus,
     /// When it was matched.
-    #[serde(default, alias = "matchtime", with = "secs_opt")]
+    #[serde(default, alias = "matchtime", with = "secs_text_opt")]
     pub match_time: Option<Timestamp>,
     /// When it last changed.
-    #[serde(default, with = "secs_opt")]
+    #[serde(default, with = "secs_text_opt")]
     pub last_update: Option<Timestamp>,
     /// The taker's outcome.
     #[serde(default, deserialize_with = "or_default")]
@@ -110,17 +110,11 @@ pub struct ClobTrade {
     #[serde(default, deserialize_with = "or_default")]
     pub maker_orders: Vec<MakerOrder>,
     /// Which part we had in it.
-    #[serde(default = "TraderSide::unsaid")]
+    #[serde(default)]
     pub trader_side: TraderSide,
     /// Why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub err_msg: Option<String>,
-}
-
-impl TraderSide {
-    fn unsaid() -> Self {
-        Self::Other(String::new())
-    }
 }
 
 impl ClobTrade {

@@ -32,6 +32,13 @@ macro_rules! open_words {
             }
         }
 
+        impl Default for $name {
+            /// No word at all.
+            fn default() -> Self {
+                Self::Other(String::new())
+            }
+        }
+
         impl std::fmt::Display for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.pad(self.as_str())

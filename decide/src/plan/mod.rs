@@ -1,0 +1,173 @@
+//! The plan: what a fill comes to for one follower. Pure: no clock, no I/O, no state of its own.
+//!
+//! Every released version stays here for ever, so that a cut is always decided again under the version it was
+//! decided under ([`VERSIONS`]). The first rule that matches gives the reason:
+//!
+//! | reason | rule (`behaviour.md` 2, 3) |
+//! |---|---|
+//! | `already_placed` | 1: decided before; counted by the fold, never planned |
+//! | `sell_without_position`, `sell_closed_position` | 2: a SELL, and nothing of it is ours |
+//! | `target_closing`, `stale_fill` | 3: the target is being wound down; the fill is too old |
+//! | `before_baseline_snapshot` | 4: the leader's positions are not known yet |
+//! | `market_unknown` | 5: the fill came without market facts |
+//! | `market_past_end_date`, `market_closed` | 6: the market takes no orders |
+//! | `price_outside_clob_bounds` | 7: the leader's price is outside the tradable band |
+//! | `filter_trade_size`, `filter_price_band`, `filter_spread`, `filter_time_to_end`, `filter_market`, `filter_category`, `filter_side` | 8: a filter of the target says no |
+//! | `target_dominant_other_side` | 9: too little of the leader's cost lies on this side |
+//! | `vwap_floor_breach` | 10: the leader pays more than its own average |
+//! | `below_market_min` | 11: the size is below the floor, or the floor above `max_usdc_per_trade` |
+//! | `decision_failed` | 11: a setting is missing or not supported by this version; figures out of range |
+//! | `position_cap_reached` | 12: no room under `max_usdc_per_token` |
+//! | `already_resting` | 13: enough BUYs rest on the token |
+//! | `fee_too_high`, `slippage_exceeded` | 14: the taker fee; no depth within the limit |
+//! | `ok` | 15: placed |
+//!
+//! `below_target_percentile`, `followup_position_too_small`, `target_position_below_threshold`,
+//! `followup_not_needed`, `layer_scale_in` and `hedge_followup` belong to sizings and follow-ups that version 1
+//! does not know ([`unsupported`]).
+
+pub mod settings;
+pub mod v1;
+
+use schemas::{
+    ConditionId, Outcome, PositionBranch, Price, Reason, Sizing, Tick, Timestamp, Usdc,
+    events::{Inputs, Order, OwnView, Policy},
+};
+
+use crate::state::State;
+
+/// The version that new cuts are decided under.
+pub const PLAN_VERSION: i32 = 1;
+
+/// Every released version, oldest first.
+pub const VERSIONS: &[Version] = &[Version {
+    number: 1,
+    plan: v1::plan,
+    limit: v1::price::buy_limit,
+    close: v1::sell::close,
+    migrate: |_| {},
+}];
+
+/// A version of plan and folds.
+#[derive(Debug, Clone, Copy)]
+pub struct Version {
+    /// Its number: what cuts and decisions name.
+    pub number: i32,
+    /// What a fill comes to for one follower.
+    pub plan: fn(ConditionId, &Inputs, Timestamp) -> Planned,
+    /// The limit of a BUY at a leader's price: what the recorded book is measured against.
+    pub limit: fn(Price, Tick, &Policy) -> Price,
+    /// A close without a SELL of the leader.
+    pub close: fn(&OwnView, Part, bool) -> Planned,
+    /// Makes a state of the version before into one of this version: pure, and kept as long as the version.
+    pub migrate: fn(&mut State),
+}
+
+/// The version of that number, among those known.
+pub fn version(versions: &'static [Version], number: i32) -> Option<&'static Version> {
+    versions.iter().find(|v| v.number == number)
+}
+
+/// A part of what is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part {
+    /// Above the line; zero: nothing.
+    pub num: i64,
+    /// Below the line; above zero.
+    pub den: i64,
+}
+
+impl Part {
+    /// All of it.
+    pub const WHOLE: Self = Self { num: 1, den: 1 };
+
+    /// `num / den` held between zero and one; all of it where `den` says nothing.
+    pub fn clamped(num: i64, den: i64) -> Self {
+        if den <= 0 || num >= den { Self::WHOLE } else { Self { num: num.max(0), den } }
+    }
+}
+
+/// What a plan came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Planned {
+    /// Placed, skipped, or failed.
+    pub outcome: Outcome,
+    /// Why.
+    pub reason: Reason,
+    /// What it does to our position.
+    pub branch: PositionBranch,
+    /// The order, where one was placed.
+    pub order: Option<Order>,
+    /// What went wrong.
+    pub error: Option<String>,
+    /// Dollars that join the next desire on the token: `below_floor = accumulate`.
+    pub kept: Option<Usdc>,
+}
+
+impl Planned {
+    /// A rule said no.
+    pub const fn skipped(reason: Reason) -> Self {
+        Self {
+            outcome: Outcome::Skipped,
+            reason,
+            branch: PositionBranch::None,
+            order: None,
+            error: None,
+            kept: None,
+        }
+    }
+
+    /// The decision could not be made.
+    pub fn failed(why: impl Into<String>) -> Self {
+        Self {
+            outcome: Outcome::Error,
+            error: Some(why.into()),
+            ..Self::skipped(Reason::DecisionFailed)
+        }
+    }
+
+    /// An order.
+    pub const fn placed(branch: PositionBranch, order: Order) -> Self {
+        Self {
+            outcome: Outcome::Placed,
+            reason: Reason::Ok,
+            branch,
+            order: Some(order),
+            error: None,
+            kept: None,
+        }
+    }
+}
+
+/// Whether the newest plan knows a sizing. One it does not know is decided as `decision_failed`; whoever takes
+/// policies from people refuses them first.
+pub const fn supports(sizing: Sizing) -> bool {
+    matches!(sizing, Sizing::MinBet | Sizing::Fixed | Sizing::Ratio | Sizing::MirrorFillExact)
+}
+
+/// What of a policy the newest plan cannot keep: the text names the setting and what to do. `None`: all of it
+/// can be kept.
+pub fn unsupported(policy: &Policy) -> Option<String> {
+    v1::unsupported(policy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_version_is_the_one_in_force() {
+        assert_eq!(VERSIONS.last().map(|v| v.number), Some(PLAN_VERSION));
+        assert!(VERSIONS.windows(2).all(|w| w[0].number < w[1].number));
+        assert_eq!(version(VERSIONS, 1).map(|v| v.number), Some(1));
+        assert!(version(VERSIONS, PLAN_VERSION + 1).is_none());
+    }
+
+    #[test]
+    fn a_part_lies_between_nothing_and_everything() {
+        assert_eq!(Part::clamped(60, 200), Part { num: 60, den: 200 });
+        assert_eq!(Part::clamped(300, 200), Part::WHOLE);
+        assert_eq!(Part::clamped(300, 0), Part::WHOLE);
+        assert_eq!(Part::clamped(-1, 5), Part { num: 0, den: 5 });
+    }
+}

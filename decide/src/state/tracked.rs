@@ -1,0 +1,154 @@
+//! A map that can take back what was done to it since the last commit: how a batch is staged without
+//! cloning the state.
+
+use std::{
+    collections::BTreeMap,
+    ops::{Bound, RangeBounds},
+};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A sorted map with a journal of what each touched entry was before.
+#[derive(Debug, Clone)]
+pub struct Tracked<K, V> {
+    map: BTreeMap<K, V>,
+    /// Oldest first.
+    journal: Vec<(K, Option<V>)>,
+}
+
+impl<K, V> Default for Tracked<K, V> {
+    fn default() -> Self {
+        Self { map: BTreeMap::new(), journal: Vec::new() }
+    }
+}
+
+/// Equal when they hold the same; what could be taken back is not compared.
+impl<K: PartialEq, V: PartialEq> PartialEq for Tracked<K, V> {
+    fn eq(&self, other: &Self) -> bool {
+        self.map == other.map
+    }
+}
+
+impl<K: Ord + Clone, V: Clone> Tracked<K, V> {
+    /// The entry, if there is one.
+    pub fn get(&self, key: &K) -> Option<&V> {
+        self.map.get(key)
+    }
+
+    /// Whether there is an entry.
+    pub fn contains(&self, key: &K) -> bool {
+        self.map.contains_key(key)
+    }
+
+    /// Sets an entry.
+    pub fn set(&mut self, key: K, value: V) {
+        let before = self.map.insert(key.clone(), value);
+        self.journal.push((key, before));
+    }
+
+    /// Takes an entry out.
+    pub fn remove(&mut self, key: &K) -> Option<V> {
+        let (key, value) = self.map.remove_entry(key)?;
+        self.journal.push((key, Some(value.clone())));
+        Some(value)
+    }
+
+    /// The entries within bounds, in order.
+    pub fn range(&self, bounds: impl RangeBounds<K>) -> impl Iterator<Item = (&K, &V)> {
+        self.map.range(bounds)
+    }
+
+    /// The entries from a key on, in order.
+    pub fn from(&self, key: K) -> impl Iterator<Item = (&K, &V)> {
+        self.map.range((Bound::Included(key), Bound::Unbounded))
+    }
+
+    /// Every entry, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.map.iter()
+    }
+
+    /// The first entry.
+    pub fn first(&self) -> Option<(&K, &V)> {
+        self.map.first_key_value()
+    }
+
+    /// How many entries there are.
+    pub fn len(&self) -> usize {
+        self.map.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.map.is_empty()
+    }
+
+    /// What was done stays.
+    pub fn keep(&mut self) {
+        self.journal.clear();
+    }
+
+    /// Takes back what was done since the last [`Tracked::keep`].
+    pub fn undo(&mut self) {
+        while let Some((key, before)) = self.journal.pop() {
+            match before {
+                Some(value) => self.map.insert(key, value),
+                None => self.map.remove(&key),
+            };
+        }
+    }
+}
+
+// As a list of pairs: keys are no strings, and JSON takes only those.
+impl<K: Serialize, V: Serialize> Serialize for Tracked<K, V> {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_seq(&self.map)
+    }
+}
+
+impl<'de, K: Deserialize<'de> + Ord, V: Deserialize<'de>> Deserialize<'de> for Tracked<K, V> {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let pairs = Vec::<(K, V)>::deserialize(d)?;
+        Ok(Self { map: pairs.into_iter().collect(), journal: Vec::new() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_is_undone_was_never_done(
+            before in proptest::collection::btree_map(0u8..20, 0u32..9, 0..20),
+            steps in proptest::collection::vec((0u8..20, proptest::option::of(0u32..9)), 0..40),
+        ) {
+            let mut map = Tracked::default();
+            for (k, v) in &before {
+                map.set(*k, *v);
+            }
+            map.keep();
+            for (k, v) in &steps {
+                match v {
+                    Some(v) => map.set(*k, *v),
+                    None => { map.remove(k); }
+                }
+            }
+            map.undo();
+            prop_assert_eq!(map.iter().map(|(k, v)| (*k, *v)).collect::<BTreeMap<_, _>>(), before);
+        }
+    }
+
+    #[test]
+    fn what_is_kept_stays() {
+        let mut map = Tracked::default();
+        map.set(1, "a");
+        map.keep();
+        map.undo();
+        assert_eq!(map.get(&1), Some(&"a"));
+        let text = serde_json::to_string(&map).unwrap();
+        assert_eq!(serde_json::from_str::<Tracked<i32, &str>>(&text).unwrap(), map);
+    }
+}

@@ -1,0 +1,166 @@
+//! Offsets kept outside the log, in Postgres or in a snapshot: each knows its log, and the record before it
+//! (`design.md`, The log).
+//!
+//! After one of the two stores was restored from a backup, an offset may point into a log that went another way. Whoever
+//! reads on from there would skip or double records without noticing; so it is checked first, and the
+//! stage stops with the remedy.
+
+use schemas::{Hash32, LogId, codec::Codec, keccak256};
+
+use crate::port::{Log, LogError, Offset, Record, Stored, TopicPartition};
+
+/// An offset kept outside the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredOffset {
+    /// The log it is of.
+    pub log_id: LogId,
+    /// The partition.
+    pub at: TopicPartition,
+    /// The place to read on from.
+    pub next: Offset,
+    /// The hash of the last record before that place; `None` where there is none.
+    pub before: Option<Hash32>,
+}
+
+/// Why a stored offset must not be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PositionError {
+    /// It was taken from another log.
+    #[error(
+        "stored_offset_of_another_log: {at} was read up to {next} in log {stored}, but this is log {here}. Point to the \
+         log that the database was built from, or rebuild the database from this one"
+    )]
+    OfAnotherLog {
+        /// The partition.
+        at: TopicPartition,
+        /// The stored offset.
+        next: Offset,
+        /// The log the offset is of.
+        stored: LogId,
+        /// The log at hand.
+        here: LogId,
+    },
+    /// The log ends before it.
+    #[error(
+        "stored_offset_ahead_of_log: {at} was read up to {next}, but the log ends at {end}. An older log was put under a \
+         newer database: restore the log from a backup taken after the database's, or restore the database first, \
+         from before this log's backup, and then rebuild from the log"
+    )]
+    AheadOfLog {
+        /// The partition.
+        at: TopicPartition,
+        /// The stored offset.
+        next: Offset,
+        /// Where the log ends.
+        end: Offset,
+    },
+    /// Another record stands before it.
+    #[error(
+        "stored_offset_mismatch: {at} was read up to {next}, but the record before that place is not the one that was \
+         read. The log was restored and went on another way: restore the database first, to before the log's \
+         backup, the log after, and then rebuild from the log"
+    )]
+    Mismatch {
+        /// The partition.
+        at: TopicPartition,
+        /// The stored offset.
+        next: Offset,
+    },
+    /// The log could not be asked.
+    #[error(transparent)]
+    Log(#[from] LogError),
+}
+
+impl PositionError {
+    /// The error's code, as its page under `docs/errors/` is named.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::OfAnotherLog { .. } => "stored_offset_of_another_log",
+            Self::AheadOfLog { .. } => "stored_offset_ahead_of_log",
+            Self::Mismatch { .. } => "stored_offset_mismatch",
+            Self::Log(e) => e.code(),
+        }
+    }
+}
+
+/// The hash of a record's content: its datum under its writer schema, whatever id frames it.
+pub fn hash(codec: &Codec, record: &Record) -> Hash32 {
+    record.value.as_ref().map_or_else(|| keccak256(&[b"tombstone"]), |value| codec.content_hash(value))
+}
+
+impl StoredOffset {
+    /// The place after a record, to be stored once that record was applied.
+    pub fn after(codec: &Codec, log_id: LogId, applied: &Stored) -> Self {
+        Self {
+            log_id,
+            at: applied.at,
+            next: applied.offset.next(),
+            before: Some(hash(codec, &applied.record)),
+        }
+    }
+
+    /// A place of the log, with the hash of what stands before it now.
+    pub async fn take(
+        log: &dyn Log,
+        codec: &Codec,
+        at: TopicPartition,
+        next: Offset,
+    ) -> Result<Self, LogError> {
+        let before = last_before(log, at, next).await?.map(|s| hash(codec, &s.record));
+        Ok(Self { log_id: log.manifest().log_id, at, next, before })
+    }
+
+    /// Whether reading may go on from here.
+    ///
+    /// # Errors
+    /// One of the three that name the remedy, or the log's own.
+    pub async fn check(&self, log: &dyn Log, codec: &Codec) -> Result<(), PositionError> {
+        let Self { log_id, at, next, before } = *self;
+        let here = log.manifest().log_id;
+        if log_id != here {
+            return Err(PositionError::OfAnotherLog { at, next, stored: log_id, here });
+        }
+        let end = log.extent(at).await?.end;
+        if next > end {
+            return Err(PositionError::AheadOfLog { at, next, end });
+        }
+        let stands = last_before(log, at, next).await?;
+        if stands.map(|s| hash(codec, &s.record)) != before {
+            return Err(PositionError::Mismatch { at, next });
+        }
+        Ok(())
+    }
+}
+
+/// The last record below `next`. Gaps may stand between the two, so it looks back further and further.
+async fn last_before(log: &dyn Log, at: TopicPartition, next: Offset) -> Result<Option<Stored>, LogError> {
+    let start = log.extent(at).await?.start;
+    let mut back = 2_i64;
+    let mut upper = next;
+    while upper > start {
+        let lower = Offset((next.0.saturating_sub(back)).max(start.0));
+        let limit = usize::try_from(upper.0 - lower.0).unwrap_or(READ).min(READ);
+        let mut from = lower;
+        let mut last = None;
+        loop {
+            let batch = log.read(at, from, limit).await?;
+            let ends = batch.last().is_none_or(|s| s.offset.next() >= upper);
+            if let Some(s) = batch.iter().rev().find(|s| s.offset < upper) {
+                last = Some(s.clone());
+                from = s.offset.next();
+            }
+            if ends {
+                break;
+            }
+        }
+        if last.is_some() {
+            return Ok(last);
+        }
+        upper = lower;
+        back = back.saturating_mul(4);
+    }
+    Ok(None)
+}
+
+/// Records read at once while looking back: a marker or two is what usually stands in between.
+const READ: usize = 64;

@@ -1,0 +1,308 @@
+//! The loops that feed the core: one over `targets`, which says whom to follow, and one per followed wallet.
+
+mod markets;
+mod publish;
+mod recover;
+mod source;
+mod watch;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use eventlog::{Group, Log, LogError, Member, Offset, Polled, TopicPartition};
+use runtime::{Board, Clock, Stop};
+use schemas::{
+    Address, Timestamp,
+    codec::{Codec, CodecError},
+    events::TargetsEvent,
+    topics::{Topic, partition_of_wallet},
+};
+use tokio::task::JoinHandle;
+use venue::{VenueError, port::MarketData};
+
+use self::{
+    markets::Markets,
+    publish::Publisher,
+    recover::{Recovered, recover},
+    watch::Watch,
+};
+use crate::core::following::Following;
+
+/// The name of the consumer group.
+pub const GROUP: &str = "ingest";
+/// Records taken at a time.
+const BATCH: usize = 500;
+/// How long a poll of the log waits: also how soon a change of wallets or an ended watch is noticed.
+const POLL_WAIT: Duration = Duration::from_millis(200);
+
+/// Why ingest stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum IngestError {
+    /// The log does not work.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// A record cannot be written: a bug.
+    #[error(transparent)]
+    Codec(#[from] CodecError),
+    /// The venue cannot be used at all.
+    #[error(transparent)]
+    Venue(#[from] VenueError),
+    /// A watch ended in a way it never should: a bug.
+    #[error("ingest_watch_died: the watch of {wallet} ended: {why}. Restart the stage, and report this")]
+    WatchDied {
+        /// Whose watch.
+        wallet: Address,
+        /// How it ended.
+        why: String,
+    },
+}
+
+/// What ingest needs from outside.
+#[derive(Clone)]
+pub struct Ports {
+    /// The log.
+    pub log: Arc<dyn Log>,
+    /// Reads and writes records.
+    pub codec: Codec,
+    /// The venue's public data.
+    pub venue: Arc<dyn MarketData>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Where live figures go.
+    pub board: Board,
+}
+
+/// How ingest goes about it.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// How often a wallet's trades are read.
+    pub poll: Duration,
+    /// How many trade requests a second all wallets together make at most.
+    pub requests_per_second: u32,
+    /// How long a fill waits for its market's facts (`behaviour.md` 2).
+    pub market_wait: Duration,
+    /// A member not heard of for this long loses its partitions.
+    pub session: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            poll: Duration::from_millis(250),
+            requests_per_second: 18,
+            market_wait: Duration::from_secs(30),
+            session: Duration::from_secs(10),
+        }
+    }
+}
+
+/// How long each wallet waits between two reads, so that all of them together stay within the venue's limit.
+#[derive(Debug, Clone, Default)]
+struct Pace(Arc<AtomicU64>);
+
+impl Pace {
+    fn set(&self, settings: &Settings, wallets: usize) {
+        let shared = Duration::from_secs(u64::try_from(wallets).unwrap_or(u64::MAX))
+            / settings.requests_per_second.max(1);
+        let pause = settings.poll.max(shared);
+        self.0.store(u64::try_from(pause.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    fn pause(&self) -> Duration {
+        Duration::from_micros(self.0.load(Ordering::Relaxed))
+    }
+}
+
+/// Runs ingest until it is asked to stop.
+///
+/// # Errors
+/// A log that cannot be used any more. Trouble with the venue is waited out.
+pub async fn run(ports: Ports, settings: Settings, stop: Stop) -> Result<(), IngestError> {
+    let group = Group { name: GROUP.to_owned(), topics: vec![Topic::Targets], session: settings.session };
+    let mut member = ports.log.join(group).await?;
+    let publisher = Publisher::new(&ports);
+    let markets = Arc::new(Markets::new(&ports, publisher.clone()));
+    let mut stage = Stage {
+        ports,
+        settings,
+        publisher,
+        markets,
+        pace: Pace::default(),
+        stop: stop.clone(),
+        following: Following::default(),
+        recovered: BTreeMap::new(),
+        owned: BTreeSet::new(),
+        watches: BTreeMap::new(),
+    };
+    let mut outcome = Ok(());
+    while !stop.is_requested() && outcome.is_ok() {
+        outcome = stage.turn(member.as_mut()).await;
+    }
+    for (_, watch) in std::mem::take(&mut stage.watches) {
+        watch.end().await;
+    }
+    // The session would end by itself; leaving only spares the others the wait.
+    if let Err(error) = member.leave().await {
+        tracing::debug!(%error, "could not leave the group");
+    }
+    outcome
+}
+
+/// A watch that runs.
+struct Running {
+    task: JoinHandle<Result<(), IngestError>>,
+}
+
+impl Running {
+    /// Ends it at its next step. A record on its way may still arrive, and does no harm: it is one fill.
+    async fn end(self) {
+        self.task.abort();
+        let _ = self.task.await;
+    }
+}
+
+struct Stage {
+    ports: Ports,
+    settings: Settings,
+    publisher: Publisher,
+    markets: Arc<Markets>,
+    pace: Pace,
+    stop: Stop,
+    following: Following,
+    recovered: BTreeMap<Address, Recovered>,
+    owned: BTreeSet<i32>,
+    watches: BTreeMap<Address, Running>,
+}
+
+impl Stage {
+    async fn turn(&mut self, member: &mut dyn Member) -> Result<(), IngestError> {
+        match member.poll(BATCH, POLL_WAIT).await {
+            Ok(Polled::Assigned(partitions)) => {
+                for at in partitions {
+                    self.take_over(at, member).await?;
+                }
+            }
+            Ok(Polled::Lost(partitions)) => self.give_up(&partitions).await,
+            Ok(Polled::Records(records)) => self.absorb(&records),
+            Ok(Polled::Rewound | Polled::Idle) => {}
+            Err(error) if error.is_transient() => {
+                tracing::warn!(%error, code = error.code(), "the log did not answer");
+                self.ports.clock.sleep(POLL_WAIT).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+        self.reap().await?;
+        self.align().await
+    }
+
+    /// Reads what the log knows of a partition's wallets before anything is published for them.
+    async fn take_over(&mut self, at: TopicPartition, member: &mut dyn Member) -> Result<(), IngestError> {
+        let log = self.ports.log.clone();
+        tracing::info!(event = runtime::signals::SINGLETON_CLAIM, stage = GROUP, partition = at.partition);
+        let recovered = recover(&*log, &self.ports.codec, at.partition, self.ports.clock.now()).await?;
+        self.recovered.extend(recovered);
+        // All of `targets`, from its start: full states, and few of them.
+        let end = log.settled_extent(at).await?.end;
+        let mut from = Offset::ZERO;
+        while from < end {
+            let batch = log.read(at, from, BATCH).await?;
+            let Some(last) = batch.last() else { break };
+            from = last.offset.next();
+            self.absorb(&batch);
+        }
+        member.seek(at, from.max(end)).await?;
+        self.owned.insert(at.partition);
+        Ok(())
+    }
+
+    async fn give_up(&mut self, partitions: &[TopicPartition]) {
+        for at in partitions {
+            self.owned.remove(&at.partition);
+        }
+        let count = self.ports.log.manifest().partitions(Topic::Targets);
+        let owned = self.owned.clone();
+        let ours = |wallet: Address| owned.contains(&partition_of_wallet(wallet, count));
+        self.following.retain(ours);
+        self.recovered.retain(|wallet, _| ours(*wallet));
+        let lost: Vec<Address> = self.watches.keys().copied().filter(|w| !ours(*w)).collect();
+        for wallet in lost {
+            if let Some(watch) = self.watches.remove(&wallet) {
+                watch.end().await;
+            }
+        }
+    }
+
+    fn absorb(&mut self, records: &[eventlog::Stored]) {
+        for stored in records {
+            match stored.record.value.as_deref().map(|v| self.ports.codec.decode::<TargetsEvent>(v)) {
+                Some(Ok(TargetsEvent::TargetState(state))) => self.following.absorb(state),
+                // A close request is decide's; what cannot be read is decide's to report.
+                Some(Ok(TargetsEvent::CloseRequested(_)) | Err(_)) | None => {}
+            }
+        }
+    }
+
+    /// Ends the stage when a watch ended by itself: it only does so when the log is gone.
+    async fn reap(&mut self) -> Result<(), IngestError> {
+        let ended: Vec<Address> =
+            self.watches.iter().filter(|(_, w)| w.task.is_finished()).map(|(wallet, _)| *wallet).collect();
+        for wallet in ended {
+            if let Some(watch) = self.watches.remove(&wallet) {
+                match watch.task.await {
+                    Ok(outcome) => outcome?,
+                    Err(died) => return Err(IngestError::WatchDied { wallet, why: died.to_string() }),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts a watch for each wallet somebody follows, and ends those nobody does.
+    async fn align(&mut self) -> Result<(), IngestError> {
+        let wanted = self.following.wanted();
+        let gone: Vec<Address> = self.watches.keys().copied().filter(|w| !wanted.contains_key(w)).collect();
+        for wallet in gone {
+            if let Some(watch) = self.watches.remove(&wallet) {
+                tracing::info!(%wallet, "no longer followed");
+                watch.end().await;
+            }
+        }
+        for (wallet, follow_from) in wanted {
+            if !self.watches.contains_key(&wallet) {
+                let watch = self.start(wallet, follow_from).await?;
+                self.watches.insert(wallet, watch);
+            }
+        }
+        self.pace.set(&self.settings, self.watches.len());
+        Ok(())
+    }
+
+    async fn start(&mut self, wallet: Address, follow_from: Timestamp) -> Result<Running, IngestError> {
+        let now = self.ports.clock.now();
+        // A wallet that is followed again begins where the log ends, not where an earlier watch began.
+        let recovered = if let Some(recovered) = self.recovered.remove(&wallet) {
+            Some(recovered)
+        } else {
+            let partition = partition_of_wallet(wallet, self.ports.log.manifest().partitions(Topic::Fills));
+            recover(&*self.ports.log, &self.ports.codec, partition, now).await?.remove(&wallet)
+        };
+        tracing::info!(%wallet, known = recovered.as_ref().map_or(0, |r| r.merger.len()), "following");
+        let watch = Watch::new(
+            wallet,
+            follow_from,
+            recovered,
+            &self.ports,
+            self.publisher.clone(),
+            self.markets.clone(),
+            self.pace.clone(),
+            self.settings.market_wait,
+        );
+        Ok(Running { task: tokio::spawn(watch.run(self.stop.clone())) })
+    }
+}

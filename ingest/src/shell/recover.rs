@@ -1,0 +1,75 @@
+//! What a partition's `fills` say about its wallets: read on assignment, before anything is published.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use eventlog::{Log, Offset, TopicPartition};
+use schemas::{Address, Timestamp, codec::Codec, events::FillsEvent, topics::Topic};
+
+use super::IngestError;
+use crate::core::merge::{MEMORY, Merger};
+
+/// Read a little further back than what is remembered, so that a watermark republished hourly is among it.
+const SLACK: Duration = Duration::from_secs(2 * 3600);
+/// Records a read.
+const BATCH: usize = 2_000;
+
+/// What the log knows of one wallet.
+#[derive(Debug)]
+pub struct Recovered {
+    /// Its fills of the last days.
+    pub merger: Merger,
+    /// How far its trades are known without a gap; `None`: it was never followed, or long ago.
+    pub watermark: Option<Timestamp>,
+}
+
+/// Reads the last days of a partition. Waits for what is being written: a predecessor's last records count.
+///
+/// # Errors
+/// A log that cannot be read.
+pub async fn recover(
+    log: &dyn Log,
+    codec: &Codec,
+    partition: i32,
+    now: Timestamp,
+) -> Result<BTreeMap<Address, Recovered>, IngestError> {
+    let at = TopicPartition::new(Topic::Fills, partition);
+    let end = log.settled_extent(at).await?.end;
+    let mut from = log.offset_at(at, now.minus(MEMORY + SLACK)).await?;
+    let mut wallets: BTreeMap<Address, Recovered> = BTreeMap::new();
+    while from < end {
+        let batch = log.read(at, from, BATCH).await?;
+        let Some(last) = batch.last() else { break };
+        from = last.offset.next();
+        for stored in &batch {
+            // What cannot be read is decide's to report; it holds nothing for us.
+            let Some(Ok(event)) = stored.record.value.as_deref().map(|v| codec.decode::<FillsEvent>(v))
+            else {
+                continue;
+            };
+            absorb(&mut wallets, event);
+        }
+    }
+    for recovered in wallets.values_mut() {
+        recovered.merger.forget(now);
+    }
+    tracing::debug!(partition, wallets = wallets.len(), read_to = %Offset(from.0), "fills recovered");
+    Ok(wallets)
+}
+
+fn absorb(wallets: &mut BTreeMap<Address, Recovered>, event: FillsEvent) {
+    let new = |wallet| Recovered { merger: Merger::new(wallet), watermark: None };
+    match event {
+        FillsEvent::Fill(fill) => {
+            wallets.entry(fill.wallet).or_insert_with_key(|w| new(*w)).merger.restore(&fill);
+        }
+        FillsEvent::Watermark(mark) => {
+            let known = wallets.entry(mark.wallet).or_insert_with_key(|w| new(*w));
+            known.watermark = known.watermark.max(Some(mark.complete_until));
+        }
+        FillsEvent::FillVoided(_)
+        | FillsEvent::PositionSnapshot(_)
+        | FillsEvent::PositionChanged(_)
+        | FillsEvent::TokenMarked(_)
+        | FillsEvent::TokenResolved(_) => {}
+    }
+}

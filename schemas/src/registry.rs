@@ -1,0 +1,189 @@
+//! A Confluent schema registry, for those who run one: ids come from it, and schemas it knows can be read.
+//!
+//! Subjects are named after topic and record (`fills-polymirror.Fill`), since several record types stand in one
+//! topic. Without a registry the bundled ids are used, and this module is not.
+
+use std::{sync::Arc, time::Duration};
+
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::{
+    avro::NAMESPACE,
+    codec::{Codec, CodecError, SchemaId, SchemaSource, released},
+    events::all_records,
+};
+
+/// What every schema here keeps to.
+const COMPATIBILITY: &str = "FULL_TRANSITIVE";
+/// How long the registry may take to answer.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// The media type of the Confluent API.
+const MEDIA: &str = "application/vnd.schemaregistry.v1+json";
+
+/// What is wrong with a registry.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    /// It does not answer.
+    #[error("registry_unreachable: {url}: {why}. Check the address, or leave it out to use the bundled ids")]
+    Unreachable {
+        /// What was asked.
+        url: String,
+        /// What happened.
+        why: String,
+    },
+    /// It says no.
+    #[error(
+        "registry_refused: {what}: {status} {message}. The registry holds another schema under this subject, or \
+             allows no new ones"
+    )]
+    Refused {
+        /// What was asked for.
+        what: String,
+        /// The HTTP status.
+        status: u16,
+        /// Its words.
+        message: String,
+    },
+    /// It gave a schema that is none, or the bundle is broken.
+    #[error(transparent)]
+    Schema(#[from] CodecError),
+}
+
+/// A client of a registry's REST API.
+#[derive(Debug, Clone)]
+pub struct Registry {
+    base: String,
+    http: reqwest::Client,
+}
+
+#[derive(Deserialize)]
+struct IdAnswer {
+    id: u32,
+}
+
+#[derive(Deserialize)]
+struct SchemaAnswer {
+    schema: String,
+}
+
+#[derive(Deserialize)]
+struct ErrorAnswer {
+    message: Option<String>,
+}
+
+impl Registry {
+    /// A client for the registry at that URL.
+    ///
+    /// # Errors
+    /// A client that cannot be made: no TLS provider installed.
+    pub fn new(base: &str) -> Result<Self, RegistryError> {
+        let http = reqwest::Client::builder()
+            .timeout(TIMEOUT)
+            .build()
+            .map_err(|e| RegistryError::Unreachable { url: base.to_owned(), why: e.to_string() })?;
+        Ok(Self { base: base.trim_end_matches('/').to_owned(), http })
+    }
+
+    /// The subject of a record.
+    pub fn subject(topic: crate::topics::Topic, name: &str) -> String {
+        format!("{}-{NAMESPACE}.{name}", topic.name())
+    }
+
+    /// Registers every released schema, oldest first, and makes the codec write under the registry's ids. Doing so
+    /// again changes nothing.
+    ///
+    /// # Errors
+    /// A registry that does not answer, or holds something incompatible under one of our subjects.
+    pub async fn adopt(&self, codec: &Codec) -> Result<(), RegistryError> {
+        let released = released()?;
+        for record in all_records() {
+            let subject = Self::subject(record.topic, record.name);
+            self.put(&format!("/config/{subject}"), &json!({ "compatibility": COMPATIBILITY })).await?;
+            let mut versions: Vec<_> = released.iter().filter(|r| r.name == record.name).collect();
+            versions.sort_by_key(|r| r.version);
+            for version in versions {
+                let id = self.register(&subject, version.json).await?;
+                // The newest comes last and stays.
+                codec.write_as(record.name, id, version.json)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Registers a schema and gives its id; the same schema has the same id.
+    ///
+    /// # Errors
+    /// As [`Registry::adopt`].
+    pub async fn register(&self, subject: &str, schema: &str) -> Result<SchemaId, RegistryError> {
+        let path = format!("/subjects/{subject}/versions");
+        let request = self.http.post(format!("{}{path}", self.base));
+        let body = json!({ "schemaType": "AVRO", "schema": schema });
+        let answer: IdAnswer = self.send(&path, request, Some(&body)).await?;
+        Ok(SchemaId(answer.id))
+    }
+
+    /// The schema of an id.
+    ///
+    /// # Errors
+    /// As [`Registry::adopt`]; an unknown id is refused.
+    pub async fn fetch(&self, id: SchemaId) -> Result<String, RegistryError> {
+        let path = format!("/schemas/ids/{}", id.0);
+        let request = self.http.get(format!("{}{path}", self.base));
+        let answer: SchemaAnswer = self.send(&path, request, None).await?;
+        Ok(answer.schema)
+    }
+
+    async fn put(&self, path: &str, body: &serde_json::Value) -> Result<(), RegistryError> {
+        let request = self.http.put(format!("{}{path}", self.base));
+        self.send::<serde_json::Value>(path, request, Some(body)).await.map(drop)
+    }
+
+    async fn send<T: serde::de::DeserializeOwned>(
+        &self,
+        what: &str,
+        mut request: reqwest::RequestBuilder,
+        body: Option<&serde_json::Value>,
+    ) -> Result<T, RegistryError> {
+        if let Some(body) = body {
+            request = request.header("content-type", MEDIA).body(body.to_string());
+        }
+        let unreachable = |e: reqwest::Error| RegistryError::Unreachable {
+            url: format!("{}{what}", self.base),
+            why: e.to_string(),
+        };
+        let answer = request.header("accept", MEDIA).send().await.map_err(unreachable)?;
+        let status = answer.status();
+        let text = answer.text().await.map_err(unreachable)?;
+        if !status.is_success() {
+            let message = serde_json::from_str::<ErrorAnswer>(&text).ok().and_then(|e| e.message);
+            let message = message.unwrap_or_else(|| text.chars().take(200).collect());
+            return Err(RegistryError::Refused { what: what.to_owned(), status: status.as_u16(), message });
+        }
+        serde_json::from_str(&text).map_err(|e| RegistryError::Unreachable {
+            url: format!("{}{what}", self.base),
+            why: e.to_string(),
+        })
+    }
+
+    /// Makes the codec ask this registry for ids it does not know: records of newer writers stay readable.
+    pub fn attach(&self, codec: &Codec) {
+        codec.ask(Arc::new(Lookup(self.base.clone())));
+    }
+}
+
+/// Looks an id up from code that cannot wait: once per unknown id, on a thread and a runtime of its own.
+#[derive(Debug)]
+struct Lookup(String);
+
+impl SchemaSource for Lookup {
+    fn schema(&self, id: SchemaId) -> Option<String> {
+        let base = self.0.clone();
+        let ask = move || -> Option<String> {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
+            let answer = runtime.block_on(async { Registry::new(&base)?.fetch(id).await });
+            answer.inspect_err(|error| tracing::warn!(%error, id = id.0, "schema not found")).ok()
+        };
+        std::thread::spawn(ask).join().ok().flatten()
+    }
+}

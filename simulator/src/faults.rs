@@ -1,0 +1,204 @@
+//! Faults on demand: what the next requests of a route meet instead of, or besides, their answer.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+/// What a request is answered under a fault.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Answer {
+    /// Its own answer.
+    #[default]
+    Normal,
+    /// Nothing: the connection is cut.
+    Drop,
+    /// An error.
+    Status {
+        /// The HTTP status.
+        status: u16,
+        /// The sentence under `error`.
+        error: String,
+        /// `Retry-After`, in seconds.
+        #[serde(default)]
+        retry_after: Option<u32>,
+    },
+}
+
+/// One fault. Several stand in line: each request takes the first that is for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Fault {
+    /// The method; empty for any.
+    pub method: String,
+    /// The path, without query.
+    pub path: String,
+    /// So many requests pass unharmed first.
+    pub skip: u32,
+    /// How many requests it is for.
+    pub count: u32,
+    /// Whether the request takes effect, whatever it is answered.
+    pub execute: bool,
+    /// How long the answer is held back.
+    pub delay_millis: u32,
+    /// The answer.
+    pub answer: Answer,
+}
+
+impl Default for Fault {
+    /// The next `POST /order` takes effect and is answered as ever.
+    fn default() -> Self {
+        Self {
+            method: "POST".to_owned(),
+            path: "/order".to_owned(),
+            skip: 0,
+            count: 1,
+            execute: true,
+            delay_millis: 0,
+            answer: Answer::Normal,
+        }
+    }
+}
+
+impl Fault {
+    fn status(status: u16, error: &str, execute: bool) -> Self {
+        let answer = Answer::Status { status, error: error.to_owned(), retry_after: None };
+        Self { execute, answer, ..Self::default() }
+    }
+
+    /// The order is taken, and the connection cut before the answer: a timeout whose outcome is unknown.
+    pub fn accepted_then_dropped() -> Self {
+        Self { answer: Answer::Drop, ..Self::default() }
+    }
+
+    /// The connection is cut before the order is taken: the same to the client.
+    pub fn dropped() -> Self {
+        Self { execute: false, ..Self::accepted_then_dropped() }
+    }
+
+    /// 500 although the order was taken.
+    pub fn accepted_then_500() -> Self {
+        Self::status(500, "could not insert order", true)
+    }
+
+    /// 500, and no order.
+    pub fn refused_500() -> Self {
+        Self::status(500, "could not insert order", false)
+    }
+
+    /// 400 `context canceled` although the order was taken.
+    pub fn accepted_then_canceled() -> Self {
+        Self::status(400, "context canceled", true)
+    }
+
+    /// 400 `context canceled`, and no order.
+    pub fn canceled() -> Self {
+        Self::status(400, "context canceled", false)
+    }
+
+    /// 425: the matching engine restarts.
+    pub fn restarting() -> Self {
+        Self::status(425, "service not ready", false)
+    }
+
+    /// 429, with or without `Retry-After` (seconds).
+    pub fn rate_limited(retry_after: Option<u32>) -> Self {
+        let answer = Answer::Status { status: 429, error: "rate limit exceeded".to_owned(), retry_after };
+        Self { execute: false, answer, ..Self::default() }
+    }
+
+    /// 503.
+    pub fn unavailable(retry_after: Option<u32>) -> Self {
+        let error = "Trading is currently disabled. Check polymarket.com for updates".to_owned();
+        Self { execute: false, answer: Answer::Status { status: 503, error, retry_after }, ..Self::default() }
+    }
+
+    /// The answer comes late.
+    pub fn slow(delay_millis: u32) -> Self {
+        Self { delay_millis, ..Self::default() }
+    }
+
+    /// For so many requests.
+    pub fn times(mut self, count: u32) -> Self {
+        self.count = count;
+        self
+    }
+
+    /// After so many requests that pass unharmed.
+    pub fn after(mut self, skip: u32) -> Self {
+        self.skip = skip;
+        self
+    }
+
+    /// On another route.
+    pub fn on(mut self, method: &str, path: &str) -> Self {
+        method.clone_into(&mut self.method);
+        path.clone_into(&mut self.path);
+        self
+    }
+}
+
+/// The faults that stand in line.
+#[derive(Debug, Default)]
+pub struct Faults(VecDeque<Fault>);
+
+impl Faults {
+    /// Adds one at the end.
+    pub fn add(&mut self, fault: Fault) {
+        if fault.count > 0 {
+            self.0.push_back(fault);
+        }
+    }
+
+    /// Removes all.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// What stands in line.
+    pub fn waiting(&self) -> Vec<Fault> {
+        self.0.iter().cloned().collect()
+    }
+
+    /// The fault that a request meets, if any; it is used up by that.
+    pub fn meet(&mut self, method: &str, path: &str) -> Option<Fault> {
+        let is_for = |f: &Fault| f.path == path && (f.method.is_empty() || f.method == method);
+        let at = self.0.iter().position(is_for)?;
+        let fault = self.0.get_mut(at)?;
+        if fault.skip > 0 {
+            fault.skip -= 1;
+            return None;
+        }
+        fault.count -= 1;
+        let met = fault.clone();
+        if met.count == 0 {
+            self.0.remove(at);
+        }
+        Some(met)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_stand_in_line_and_are_used_up() {
+        let mut faults = Faults::default();
+        faults.add(Fault::restarting().times(2).after(1));
+        faults.add(Fault::dropped());
+        let mut meet = || faults.meet("POST", "/order").map(|f| f.answer);
+        assert_eq!(meet(), None);
+        let restarting = Some(Fault::restarting().answer);
+        assert_eq!((meet(), meet(), meet(), meet()), (restarting.clone(), restarting, Some(Answer::Drop), None));
+        assert_eq!(faults.meet("GET", "/order"), None);
+    }
+
+    #[test]
+    fn a_fault_reads_from_what_the_control_api_is_sent() {
+        let json = r#"{"execute":false,"count":3,"answer":{"status":{"status":429,"error":"slow down","retry_after":2}}}"#;
+        let fault: Fault = serde_json::from_str(json).unwrap();
+        assert_eq!((fault.count, fault.execute, fault.path.as_str()), (3, false, "/order"));
+        assert!(serde_json::from_str::<Fault>(r#"{"cuont":3}"#).is_err());
+    }
+}

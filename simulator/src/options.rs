@@ -1,0 +1,156 @@
+//! What can be set, and what each switch of `venue.md` 10 does.
+
+use std::{path::PathBuf, time::Duration};
+
+use schemas::Timestamp;
+use serde::{Deserialize, Serialize};
+use venue::signing::ExchangeTable;
+
+use crate::{exchange::Rules, playback::Speed, seeded::Seeding};
+
+/// Where the prints come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Prints {
+    /// Leaders made from a seed, for ever.
+    Seeded(Seeding),
+    /// A recorded tape, once.
+    Tape(TapeOptions),
+}
+
+/// How a tape is served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TapeOptions {
+    /// The file: Data API rows as a JSON array, JSON lines or CSV, plain, gzip or zstd.
+    pub path: PathBuf,
+    /// Gaps are divided by it.
+    pub speed: Speed,
+    /// Gamma rows that give market facts.
+    pub markets: Option<PathBuf>,
+    /// Whether rows that are equal in everything are all served.
+    pub keep_equal: bool,
+    /// Markets take orders until so long after the last row.
+    pub grace: Duration,
+}
+
+impl TapeOptions {
+    /// A tape at its own speed, without market facts, repeats dropped. Its markets take orders for two
+    /// minutes after the last row, so that a follower may still copy that one.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            speed: Speed::REAL,
+            markets: None,
+            keep_equal: false,
+            grace: Duration::from_secs(120),
+        }
+    }
+}
+
+/// Everything that can be set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// The port on 127.0.0.1; 0 takes a free one.
+    pub port: u16,
+    /// Where the prints come from.
+    pub prints: Prints,
+    /// When the first print happens. Without it: the first start, less `history`. A state file remembers.
+    pub epoch: Option<Timestamp>,
+    /// How much seeded past there is at the first start. Tapes have none.
+    pub history: Duration,
+    /// Rows that are kept to be served; older ones are forgotten.
+    pub keep_rows: usize,
+    /// What the exchange does with orders.
+    pub rules: Rules,
+    /// What can be switched while it runs.
+    pub switches: Switches,
+    /// The exchanges that orders are signed for.
+    pub exchanges: ExchangeTable,
+    /// A file that remembers epoch, API keys and orders over a restart. Without it nothing is remembered.
+    pub state: Option<PathBuf>,
+}
+
+impl Default for Options {
+    /// Seeded leaders with ten minutes of past, on a free port, without memory.
+    fn default() -> Self {
+        Self {
+            port: 0,
+            prints: Prints::Seeded(Seeding::default()),
+            epoch: None,
+            history: Duration::from_secs(600),
+            keep_rows: 1_000_000,
+            rules: Rules::default(),
+            switches: Switches::default(),
+            exchanges: ExchangeTable::default(),
+            state: None,
+        }
+    }
+}
+
+impl Options {
+    /// For measurements: leaders who make so many fills a second from the start on, all equally busy.
+    pub fn at_rate(seed: u64, fills_per_second: u32) -> Self {
+        let seeding = Seeding {
+            seed,
+            mean_gap: Duration::from_secs(1) / fills_per_second.max(1),
+            top_share_permille: 0,
+            ..Seeding::default()
+        };
+        Self { prints: Prints::Seeded(seeding), history: Duration::ZERO, ..Self::default() }
+    }
+
+    /// The seed of API keys and of leaders.
+    pub const fn seed(&self) -> u64 {
+        match &self.prints {
+            Prints::Seeded(seeding) => seeding.seed,
+            Prints::Tape(_) => 0,
+        }
+    }
+}
+
+/// The open items of `venue.md` 10 and what else may differ from one day to the next: all may be changed
+/// while the simulator runs, with `POST /sim/switches`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Switches {
+    /// Whether the Data API v1 is retired: its routes answer 410.
+    pub v1_gone: bool,
+    /// Whether statuses are written `ORDER_STATUS_LIVE` and `TRADE_STATUS_MATCHED`.
+    pub status_prefix: bool,
+    /// Whether sizes and amounts of orders and trades are integers of 10^-6 instead of decimals.
+    pub base_units: bool,
+    /// Whether an order may carry non-zero metadata.
+    pub accept_metadata: bool,
+    /// The oldest timestamp an order may carry, in seconds; 0: any.
+    pub timestamp_window_seconds: u32,
+    /// Whether amounts are held to the 4 and 5 decimals of the error texts on every tick.
+    pub strict_amounts: bool,
+    /// Whether a FAK that filled in part ends as `MATCHED` instead of `CANCELED`.
+    pub partial_fak_matched: bool,
+    /// Requests of `/v2/trades` in 10 s before 429; 0: any number.
+    pub trades_per_10s: u32,
+    /// For how many seconds `/v2/trades` answers the same address from a cache; 0: never.
+    pub cache_seconds: u32,
+    /// Orders are answered `delayed` and matched so many milliseconds later; 0: at once.
+    pub hold_millis: u32,
+    /// The trades of so many orders from now on fail to settle.
+    pub fail_orders: u32,
+}
+
+impl Default for Switches {
+    /// v1 retired, plain statuses, decimals, metadata accepted, nothing limited, nothing delayed.
+    fn default() -> Self {
+        Self {
+            v1_gone: true,
+            status_prefix: false,
+            base_units: false,
+            accept_metadata: true,
+            timestamp_window_seconds: 0,
+            strict_amounts: false,
+            partial_fak_matched: false,
+            trades_per_10s: 0,
+            cache_seconds: 0,
+            hold_millis: 0,
+            fail_orders: 0,
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! The whole venue as one state: markets, rows, positions, orders. It moves only when it is told the time
+//! or given an order, so two worlds that were told the same are the same.
+
+use std::{sync::Arc, time::Duration};
+
+use schemas::{Address, AssetId, OrderId, Price, Shares, Timestamp, money::ONE};
+use venue::{
+    signing::{ExchangeTable, OrderFields, OrderSignError, Route, order_digest},
+    wire::{ActivityKind, OrderState, PostOrder},
+};
+
+use crate::{
+    exchange::{Admission, Effect, Exchange, Refusal, Rules, terms},
+    history::{Entry, History},
+    holdings::Holdings,
+    market::{Market, Registry, TokenRef},
+    print::{Activity, Happening, Source, What},
+};
+
+/// An order as it arrives, its signature already checked.
+#[derive(Debug, Clone)]
+pub struct Arrival {
+    /// The body.
+    pub post: PostOrder,
+    /// When it had been read.
+    pub received: Timestamp,
+    /// For how long it is held back first.
+    pub hold: Option<Duration>,
+    /// Whether its trades fail.
+    pub fails: bool,
+}
+
+/// The venue.
+#[derive(Debug)]
+pub struct World {
+    now: Timestamp,
+    source: Box<dyn Source>,
+    table: ExchangeTable,
+    /// Markets.
+    pub registry: Registry,
+    /// Rows.
+    pub history: History,
+    /// Positions, of leaders and of our own wallets.
+    pub holdings: Holdings,
+    /// Orders.
+    pub exchange: Exchange,
+}
+
+impl World {
+    /// A world that begins at `epoch`, and keeps at most so many rows.
+    pub fn new(source: Box<dyn Source>, rules: Rules, table: ExchangeTable, epoch: Timestamp, keep: usize) -> Self {
+        let mut holdings = Holdings::default();
+        for opening in source.openings() {
+            holdings.open(&opening);
+        }
+        let mut world = Self {
+            now: epoch,
+            source,
+            table,
+            registry: Registry::default(),
+            history: History::new(keep),
+            holdings,
+            exchange: Exchange::new(rules),
+        };
+        world.advance(epoch);
+        world
+    }
+
+    /// The time up to which everything has happened.
+    pub const fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// The wallets worth following, the busiest first.
+    pub fn leaders(&self) -> Vec<Address> {
+        self.source.leaders()
+    }
+
+    /// Lets everything happen that is due by `now`, each at its own time. A time in the past changes
+    /// nothing. Returns the time it then is.
+    pub fn advance(&mut self, now: Timestamp) -> Timestamp {
+        self.now = self.now.max(now);
+        loop {
+            let due = self.exchange.next_due().filter(|at| *at <= self.now);
+            let next = self.source.next_at().filter(|at| *at <= self.now);
+            match (due, next) {
+                (None, None) => return self.now,
+                (Some(due), next) if next.is_none_or(|next| due <= next) => {
+                    for effect in self.exchange.run_due(&self.registry) {
+                        self.effect(effect, due);
+                    }
+                }
+                _ => {
+                    if let Some(happening) = self.source.take() {
+                        self.happen(happening);
+                    }
+                }
+            }
+        }
+    }
+
+    fn happen(&mut self, Happening { at, what }: Happening) {
+        match what {
+            What::Open(market) => {
+                self.registry.open(*market);
+            }
+            What::Close(market, payouts) => {
+                self.registry.close(market, at, payouts);
+                self.exchange.market_closed(market, payouts.is_some(), at);
+            }
+            What::Print(print) => {
+                self.holdings.print(&print);
+                self.exchange.printed(&print, at);
+                self.history.add(Entry::Trade(print));
+            }
+            What::Activity(activity) => self.activity(activity),
+        }
+    }
+
+    fn activity(&mut self, activity: Activity) {
+        let payouts = activity.market.and_then(|m| self.registry.get(m)).and_then(|m| m.payouts);
+        self.holdings.activity(&activity, payouts);
+        self.history.add(Entry::Other(activity));
+    }
+
+    fn effect(&mut self, effect: Effect, at: Timestamp) {
+        match effect {
+            Effect::Traded(print) => {
+                self.holdings.print(&print);
+                self.history.add(Entry::Trade(print));
+            }
+            Effect::Redeemed { wallet, market, shares, usdc, tx } => self.activity(Activity {
+                second: at.secs(),
+                wallet,
+                kind: ActivityKind::Redeem,
+                market: Some(market),
+                size: shares,
+                usdc,
+                tx,
+            }),
+        }
+    }
+
+    /// The market of a token.
+    pub fn token(&self, id: &AssetId) -> Option<(TokenRef, Arc<Market>)> {
+        self.registry.token(id).map(|(token, market)| (token, market.clone()))
+    }
+
+    /// The price of a token now: of the last print, else the one the market opened with.
+    pub fn price(&self, token: TokenRef) -> Price {
+        let opening = || {
+            let price = self.registry.get(token.market).map_or(Price::from_micro(ONE / 2), |m| m.opening_price);
+            if token.second { price.complement() } else { price }
+        };
+        match self.registry.get(token.market).and_then(|m| m.payouts) {
+            Some(payouts) => Price::from_micro(payouts[token.index()]),
+            None => self.exchange.last_price(token).unwrap_or_else(opening),
+        }
+    }
+
+    /// The exchange that a market's orders are signed for.
+    pub const fn route(market: &Market) -> Route {
+        Route::of(market.version, market.neg_risk)
+    }
+
+    /// The id of an order in a market: its digest.
+    ///
+    /// # Errors
+    /// Fields that no order can hold.
+    pub fn order_id(&self, market: &Market, post: &PostOrder) -> Result<OrderId, OrderSignError> {
+        order_digest(&self.table, Self::route(market), &OrderFields::from(&post.order))
+    }
+
+    /// Takes an order at the time the world has reached: the last of the venue's checks, then matching. A
+    /// repeat of a known id is counted there.
+    ///
+    /// # Errors
+    /// What the venue answers. [`Refusal::NoMatch`] alone has left an order behind.
+    pub fn place(&mut self, arrival: Arrival, strict: bool) -> Result<OrderId, Refusal> {
+        let now = self.now;
+        let (token, market) = self.token(&arrival.post.order.token_id).ok_or(Refusal::NotReady)?;
+        let id = self.order_id(&market, &arrival.post).map_err(|_| Refusal::Payload)?;
+        if self.exchange.order(id).is_some() {
+            self.exchange.seen_again(id);
+            return Err(Refusal::Duplicated(id));
+        }
+        if !market.accepts_orders(now) {
+            return Err(Refusal::NotReady);
+        }
+        let terms = terms(id, &arrival.post, &market, now, strict)?;
+        let Arrival { post, received, hold, fails } = arrival;
+        let admission = Admission { id, post, token, terms, received, hold, fails };
+        self.exchange.admits(&market, &admission)?;
+        match self.exchange.place(&self.registry, admission, now) {
+            Some(killed) => Err(killed),
+            None => Ok(id),
+        }
+    }
+
+    /// Cancels an order of an API key.
+    ///
+    /// # Errors
+    /// Why not, in the venue's words.
+    pub fn cancel(&mut self, id: OrderId, owner: &str) -> Result<(), &'static str> {
+        match self.exchange.order(id) {
+            Some(order) if order.owner == owner => self.exchange.cancel(id),
+            _ => Err("Order not found or already canceled"),
+        }
+    }
+
+    /// Live orders of an API key, oldest first.
+    pub fn live_orders(&self, owner: &str) -> Vec<&crate::exchange::Order> {
+        let mut live: Vec<_> = self
+            .exchange
+            .orders()
+            .filter(|o| o.owner == owner && matches!(o.state, OrderState::Live | OrderState::Unmatched))
+            .collect();
+        live.sort_by_key(|o| (o.accepted, o.id));
+        live
+    }
+
+    /// What a wallet can sell of a token, for introspection.
+    pub fn sellable(&self, wallet: Address, token: TokenRef) -> Shares {
+        Shares::from_micro(self.exchange.free_shares(wallet, token))
+    }
+}
