@@ -11,9 +11,14 @@
 //! (`behaviour.md` 7).
 
 pub mod connections;
+pub mod core;
 pub mod migrate;
 pub mod passwords;
+pub mod pg;
+pub mod rebuild;
 pub mod roles;
+pub mod shell;
+pub mod store;
 
 mod scram;
 

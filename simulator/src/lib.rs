@@ -1,1 +1,53 @@
-//! The `simulator` crate.
+//! A Polymarket look-alike on loopback: for demos, for whole-system tests, and for measurements.
+//!
+//! - **Goes in**: a seed or a recorded tape, the time, HTTP requests as the venue takes them, and faults on
+//!   demand ([`faults`]).
+//! - **Comes out**: the Data API v2, Gamma and the CLOB on one address, with the venue's words, roundings,
+//!   fees, signatures and error texts (`venue.md`); `/sim/…` tells oracles what really happened.
+//! - **Remembers**: with a state file ([`journal`]), its epoch, API keys and orders; prints follow from the
+//!   seed or the tape. Without one, nothing.
+//! - **When it dies**: a new one on the same state file has the same past, knows every order that was
+//!   answered, and none twice.
+//!
+//! ```text
+//!  seed ──► leaders ─┐                         ┌─► Data API, Gamma
+//!                    ├─► happenings ─► world ──┤
+//!  tape ──► playback ┘     in time     ▲       └─► CLOB ◄─► orders
+//!                                      │ orders, at their own times
+//!                                   journal
+//! ```
+//!
+//! The [`world`] is a pure state: it moves only when told the time or given an order. There is no task in
+//! the background; a request brings the world up to date first. So it works under a virtual clock too, and
+//! a restart only has to tell a new world what the old one was told.
+
+pub mod book;
+pub mod dice;
+pub mod exchange;
+pub mod facts;
+pub mod faults;
+pub mod history;
+pub mod holdings;
+pub mod journal;
+pub mod market;
+pub mod options;
+pub mod playback;
+pub mod print;
+pub mod seeded;
+pub mod tape;
+pub mod world;
+
+mod http;
+mod keys;
+mod listener;
+mod server;
+mod shared;
+
+pub use faults::{Answer, Fault};
+pub use http::{DROPPED, OrderView, Stats, TradeView};
+pub use journal::JournalFailed;
+pub use options::{Options, Prints, Switches, TapeOptions};
+pub use playback::Speed;
+pub use seeded::Seeding;
+pub use server::{Builder, Handle, Simulator, SimulatorError, TapeReport, run};
+pub use shared::Tally;

@@ -12,8 +12,8 @@ use runtime::Clock;
 use schemas::{Address, Timestamp};
 use serde::{Deserialize, Serialize};
 use venue::{
-    signing::{ApiCreds, ExchangeTable},
-    wire::PostOrder,
+    signing::ExchangeTable,
+    wire::{ApiKeyRow, PostOrder},
 };
 
 use crate::{
@@ -175,11 +175,11 @@ impl Shared {
     }
 
     /// Makes an API key, or finds it.
-    pub fn make_key(&self, address: Address, nonce: u64) -> (ApiCreds, Synced) {
+    pub fn make_key(&self, address: Address, nonce: u64) -> (ApiKeyRow, Synced) {
         let mut keys = self.keys();
         let (row, new) = keys.make(address, nonce);
         let synced = if new { self.remember(&Line::Key { address, nonce }) } else { self.barrier() };
-        (ApiCreds::new(address, row), synced)
+        (row, synced)
     }
 }
 

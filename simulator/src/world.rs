@@ -3,17 +3,17 @@
 
 use std::{sync::Arc, time::Duration};
 
-use schemas::{Address, AssetId, OrderId, Price, Shares, Timestamp, money::ONE};
+use schemas::{Address, AssetId, OrderId, Price, Timestamp, money::ONE};
 use venue::{
     signing::{ExchangeTable, OrderFields, OrderSignError, Route, order_digest},
-    wire::{ActivityKind, OrderState, PostOrder},
+    wire::{ActivityKind, ClobOrderStatus, PostOrder},
 };
 
 use crate::{
-    exchange::{Admission, Effect, Exchange, Refusal, Rules, terms},
+    exchange::{Admission, Effect, Exchange, Order, Refusal, Rules, Trade, terms},
     history::{Entry, History},
     holdings::Holdings,
-    market::{Market, Registry, TokenRef},
+    market::{Market, Registry, TokenRef, decimal_id},
     print::{Activity, Happening, Source, What},
 };
 
@@ -209,18 +209,38 @@ impl World {
     }
 
     /// Live orders of an API key, oldest first.
-    pub fn live_orders(&self, owner: &str) -> Vec<&crate::exchange::Order> {
+    pub fn live_orders(&self, owner: &str) -> Vec<&Order> {
         let mut live: Vec<_> = self
             .exchange
             .orders()
-            .filter(|o| o.owner == owner && matches!(o.state, OrderState::Live | OrderState::Unmatched))
+            .filter(|o| o.owner == owner && matches!(o.state, ClobOrderStatus::Live | ClobOrderStatus::Unmatched))
             .collect();
         live.sort_by_key(|o| (o.accepted, o.id));
         live
     }
 
-    /// What a wallet can sell of a token, for introspection.
-    pub fn sellable(&self, wallet: Address, token: TokenRef) -> Shares {
-        Shares::from_micro(self.exchange.free_shares(wallet, token))
+    /// The id of a token.
+    pub fn token_id(&self, token: TokenRef) -> AssetId {
+        let id = self.registry.get(token.market).map(|m| m.outcomes[token.index()].token.clone());
+        id.unwrap_or_else(|| decimal_id(&[b"no such token"]))
+    }
+
+    /// The ids of an order's trades, oldest first.
+    pub fn trade_ids(&self, order: &Order) -> Vec<String> {
+        let trades = self.exchange.trades();
+        order.trades.iter().filter_map(|place| Some(trades.get(*place)?.id.clone())).collect()
+    }
+
+    /// The trade of an id, or all, newest first.
+    pub fn trades<'a>(&'a self, id: Option<&str>) -> Box<dyn Iterator<Item = &'a Trade> + 'a> {
+        match id {
+            Some(id) => Box::new(self.exchange.trade(id).into_iter()),
+            None => Box::new(self.exchange.trades().iter().rev()),
+        }
+    }
+
+    /// The wallet that an API key last ordered for.
+    pub fn wallet_of(&self, owner: &str) -> Option<Address> {
+        self.exchange.wallet_of(owner)
     }
 }

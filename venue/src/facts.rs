@@ -5,7 +5,7 @@
 
 use schemas::{
     events::{BookLevel as RecordedLevel, BookSnapshot, MarketFacts, MarketToken},
-    ids::AssetId,
+    ids::{AssetId, ConditionId},
     money::{ONE, Price, Tick},
 };
 
@@ -71,6 +71,11 @@ pub fn market_facts(gamma: &GammaMarket, clob: Option<&ClobMarket>) -> Result<Ma
     let conflict = |what| FactsError::Conflict { slug: gamma.slug.clone(), what };
 
     let condition_id = gamma.condition().map_err(|_| missing("condition id"))?;
+    if let Some(theirs) = clob.and_then(|c| c.condition.as_deref())
+        && ConditionId::parse_padded(theirs) != Ok(condition_id)
+    {
+        return Err(conflict("condition"));
+    }
     let version = gamma.protocol().ok_or_else(|| missing("protocol version"))?;
     if let Some(word) = clob.and_then(|c| c.version.as_deref())
         && protocol(Some(word)) != Some(version)

@@ -69,16 +69,17 @@ fn open_gamma_markets_become_facts() {
     assert_eq!((photo.tick.micro(), photo.fee_rate), (1_000, 50_000));
 }
 
+#[derive(Deserialize)]
+struct Event {
+    markets: Vec<Box<RawValue>>,
+}
+
 #[test]
 fn a_neg_risk_event_is_signed_for_its_own_exchange() {
     let Some(data) = testkit::shared_dir("a_neg_risk_event_is_signed_for_its_own_exchange", "data") else {
         return;
     };
     let folder = data.join("negrisk-event");
-    #[derive(Deserialize)]
-    struct Event {
-        markets: Vec<Box<RawValue>>,
-    }
     let event: Event = serde_json::from_str(&text(&folder.join("gamma-event.json"))).unwrap();
     let clob: Vec<ClobMarket> = all(&text(&folder.join("clob-markets.json")));
     let clob: BTreeMap<_, _> = clob.into_iter().map(|m| (m.condition.clone().unwrap(), m)).collect();
@@ -108,6 +109,9 @@ fn a_neg_risk_event_is_signed_for_its_own_exchange() {
         let mut other = clob.clone();
         other.tokens[0].token = "1".parse().unwrap();
         assert_eq!(market_facts(&gamma, Some(&other)).unwrap_err().code(), "market_facts_conflict");
+        let mut other = clob.clone();
+        other.condition = Some(format!("0x{}", "01".repeat(32)));
+        assert_eq!(market_facts(&gamma, Some(&other)).unwrap_err().code(), "market_facts_conflict");
         let mut unknown = gamma.clone();
         unknown.version = Some("v9".to_owned());
         assert_eq!(market_facts(&unknown, Some(clob)).unwrap_err().code(), "market_facts_missing");
@@ -135,13 +139,14 @@ fn check_book(book: &Book) {
     assert_eq!(&again, book);
 }
 
+#[derive(Deserialize)]
+struct Batch {
+    books: Vec<Box<RawValue>>,
+}
+
 #[test]
 fn recorded_books_have_their_best_level_last() {
     let Some(data) = testkit::shared_dir("recorded_books_have_their_best_level_last", "data") else { return };
-    #[derive(Deserialize)]
-    struct Batch {
-        books: Vec<Box<RawValue>>,
-    }
     let mut count = 0;
     for name in ["books_run_20260311T214149Z.jsonl.gz", "books_run_20260311T214230Z.jsonl.gz"] {
         for line in text(&data.join("books-2026-03").join(name)).lines() {

@@ -106,10 +106,19 @@ impl KafkaConfig {
     /// Reads ranges of partitions it assigns to itself, and sees where they end.
     pub(super) fn reader(&self) -> ClientConfig {
         let mut c = self.consumer();
-        c.set("enable.partition.eof", "true")
+        // The client assigns nothing without a group. Nobody ever joins this one, and nothing is committed for it.
+        c.set("group.id", self.group("readers"))
+            .set("enable.partition.eof", "true")
             // The end is told by an empty answer, which the broker holds back this long.
             .set("fetch.wait.max.ms", "10")
             .set("queued.max.messages.kbytes", "8192");
+        c
+    }
+
+    /// Sees where what is committed ends.
+    pub(super) fn committed(&self) -> ClientConfig {
+        let mut c = self.client();
+        c.set("isolation.level", "read_committed");
         c
     }
 

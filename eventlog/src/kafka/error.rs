@@ -47,7 +47,7 @@ fn by_code(text: String, code: Option<Code>) -> LogError {
             | Code::PreviousInProgress
             | Code::GaplessGuarantee
             | Code::Inconsistent
-            | Code::MaxPollExceeded
+            | Code::PollExceeded
             | Code::RequestTimedOut
             | Code::BrokerNotAvailable
             | Code::LeaderNotAvailable
@@ -68,6 +68,7 @@ fn by_code(text: String, code: Option<Code>) -> LogError {
             | Code::UnknownLeaderEpoch
             // A topic that was just created is not known everywhere at once.
             | Code::UnknownTopic
+            | Code::UnknownPartition
             | Code::UnknownTopicOrPartition,
         ) => LogError::Unreachable(text),
         Some(
@@ -81,7 +82,7 @@ fn by_code(text: String, code: Option<Code>) -> LogError {
             | Code::FencedInstanceId
             | Code::AssignmentLost,
         ) => LogError::Fenced(text),
-        Some(Code::OffsetOutOfRange | Code::AutoOffsetReset | Code::NoOffset) => LogError::OutOfRange(text),
+        Some(Code::OffsetOutOfRange | Code::AutoOffsetReset | Code::NoOffset | Code::LogTruncation) => LogError::OutOfRange(text),
         Some(Code::BadMessage | Code::BadCompression | Code::InvalidMessage) => LogError::Corrupt(text),
         Some(Code::InvalidSessionTimeout) => LogError::Refused(format!(
             "{text}. The broker's group.min.session.timeout.ms and group.max.session.timeout.ms do not allow this session"

@@ -66,7 +66,7 @@ fn owned(header: KafkaHeader<'_, &[u8]>) -> Header {
 /// Refuses records that the broker could not keep as they are, before any of them is sent.
 pub(super) fn check(manifest: &Manifest, records: &[Append]) -> Result<(), LogError> {
     for Append { to, record } in records {
-        check_partition(manifest, *to)?;
+        manifest.require(*to)?;
         let headers = record.headers.iter().map(|h| h.name.len() + h.value.as_ref().map_or(0, Bytes::len) + 10);
         let bytes = record.key.as_ref().map_or(0, Bytes::len)
             + record.value.as_ref().map_or(0, Bytes::len)
@@ -87,13 +87,4 @@ pub(super) fn check(manifest: &Manifest, records: &[Append]) -> Result<(), LogEr
         }
     }
     Ok(())
-}
-
-/// Refuses partitions that the log does not have.
-pub(super) fn check_partition(manifest: &Manifest, at: TopicPartition) -> Result<(), LogError> {
-    let count = manifest.partitions(at.topic);
-    if (0..count).contains(&at.partition) {
-        return Ok(());
-    }
-    Err(LogError::Refused(format!("there is no partition {at}: {} has {count}", at.topic)))
 }

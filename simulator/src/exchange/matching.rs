@@ -3,7 +3,7 @@
 use schemas::{OrderId, OrderType, Price, Round, Shares, Side, Timestamp, Usdc};
 use venue::{
     fees::{FeeTerms, taker_fee, worst_fee, worst_fee_of_market_buy},
-    wire::OrderState,
+    wire::ClobOrderStatus,
 };
 
 use super::{
@@ -92,7 +92,7 @@ impl Exchange {
             matched: Shares::ZERO,
             dollars: Usdc::ZERO,
             fees: Usdc::ZERO,
-            state: OrderState::Live,
+            state: ClobOrderStatus::Live,
             received,
             accepted: at,
             expiration: post.order.expiration,
@@ -105,11 +105,12 @@ impl Exchange {
             self.schedule(lapses, Due::Lapse(id));
         }
         self.open.entry(token).or_default().insert(id);
+        self.wallets.insert(order.owner.clone(), order.maker);
         self.open_of.entry(order.maker).or_default().insert(id);
         self.orders.insert(id, order);
         let Some(hold) = hold else { return self.take(registry, id, at) };
         if let Some(order) = self.orders.get_mut(&id) {
-            order.state = OrderState::Delayed;
+            order.state = ClobOrderStatus::Delayed;
         }
         self.schedule(at.plus(hold), Due::Release(id));
         None
@@ -117,8 +118,8 @@ impl Exchange {
 
     /// A delayed order's time has come.
     pub(super) fn release(&mut self, registry: &Registry, id: OrderId, at: Timestamp) {
-        let Some(order) = self.orders.get_mut(&id).filter(|o| o.state == OrderState::Delayed) else { return };
-        order.state = OrderState::Unmatched;
+        let Some(order) = self.orders.get_mut(&id).filter(|o| o.state == ClobOrderStatus::Delayed) else { return };
+        order.state = ClobOrderStatus::Unmatched;
         self.take(registry, id, at);
     }
 
@@ -140,7 +141,7 @@ impl Exchange {
             return None;
         }
         let filled = self.orders.get(&id).is_some_and(|o| o.matched.is_positive());
-        self.end(id, OrderState::Canceled);
+        self.end(id, ClobOrderStatus::Canceled);
         (!filled).then_some(Refusal::NoMatch(order.order_type))
     }
 
@@ -198,7 +199,7 @@ impl Exchange {
         order.trades.push(place);
         let (maker, token, side, whole) = (order.maker, order.token, order.side, is_whole(order));
         if whole {
-            order.state = OrderState::Matched;
+            order.state = ClobOrderStatus::Matched;
             self.close(token, maker, id);
         }
         let credit_now = !self.rules.credit_when_confirmed;
@@ -229,7 +230,7 @@ impl Exchange {
             let mut through: Vec<(i64, Timestamp, OrderId)> = open
                 .iter()
                 .filter_map(|id| self.orders.get(id))
-                .filter(|o| o.state != OrderState::Delayed)
+                .filter(|o| o.state != ClobOrderStatus::Delayed)
                 .filter_map(|o| {
                     let better = match o.side {
                         Side::Buy => o.limit.micro() - price.micro(),

@@ -15,7 +15,7 @@ use std::{
 };
 
 use schemas::{Address, OrderId, Price, Shares, Side, Timestamp, TxHash, Usdc};
-use venue::wire::{OrderState, PostOrder};
+use venue::wire::{ClobOrderStatus, PostOrder};
 
 pub use check::{Terms, kills_rest, terms};
 pub use order::{Order, Target, Trade};
@@ -122,6 +122,8 @@ pub struct Exchange {
     open: BTreeMap<TokenRef, BTreeSet<OrderId>>,
     open_of: BTreeMap<Address, BTreeSet<OrderId>>,
     accounts: BTreeMap<Address, Account>,
+    /// The wallet that each API key last ordered for.
+    wallets: BTreeMap<String, Address>,
     trades: Vec<Trade>,
     trade_places: BTreeMap<String, usize>,
     due: BTreeMap<(Timestamp, u64), Due>,
@@ -138,6 +140,7 @@ impl Exchange {
             open: BTreeMap::new(),
             open_of: BTreeMap::new(),
             accounts: BTreeMap::new(),
+            wallets: BTreeMap::new(),
             trades: Vec::new(),
             trade_places: BTreeMap::new(),
             due: BTreeMap::new(),
@@ -160,6 +163,11 @@ impl Exchange {
         if let Some(order) = self.orders.get_mut(&id) {
             order.posts = order.posts.saturating_add(1);
         }
+    }
+
+    /// The wallet that an API key last ordered for.
+    pub fn wallet_of(&self, owner: &str) -> Option<Address> {
+        self.wallets.get(owner).copied()
     }
 
     /// Every trade, oldest first.
@@ -213,7 +221,7 @@ impl Exchange {
         let Some(((at, _), due)) = self.due.pop_first() else { return Vec::new() };
         match due {
             Due::Lapse(id) => {
-                self.end(id, OrderState::CanceledExpiredOrder);
+                self.end(id, ClobOrderStatus::CanceledExpiredOrder);
                 Vec::new()
             }
             Due::Release(id) => {
@@ -226,7 +234,7 @@ impl Exchange {
     }
 
     /// Ends an order that is open; what filled before stays.
-    fn end(&mut self, id: OrderId, state: OrderState) -> bool {
+    fn end(&mut self, id: OrderId, state: ClobOrderStatus) -> bool {
         let Some(order) = self.orders.get_mut(&id).filter(|o| o.is_open()) else { return false };
         order.state = state;
         let (token, maker) = (order.token, order.maker);
@@ -242,10 +250,14 @@ impl Exchange {
     /// Cancels an order, or says why not (`venue.md` 6).
     pub fn cancel(&mut self, id: OrderId) -> Result<(), &'static str> {
         match self.orders.get(&id).map(|o| &o.state) {
-            Some(OrderState::Matched) => Err("Order already matched"),
-            Some(OrderState::Delayed) => Err("order match delayed due to market conditions"),
-            Some(_) if self.end(id, OrderState::Canceled) => Ok(()),
-            _ => Err("Order not found or already canceled"),
+            Some(ClobOrderStatus::Matched) => return Err("Order already matched"),
+            Some(ClobOrderStatus::Delayed) => return Err("order match delayed due to market conditions"),
+            _ => {}
+        }
+        if self.end(id, ClobOrderStatus::Canceled) {
+            Ok(())
+        } else {
+            Err("Order not found or already canceled")
         }
     }
 
@@ -254,7 +266,7 @@ impl Exchange {
         for token in crate::holdings::tokens(market) {
             let ids: Vec<_> = self.open.get(&token).into_iter().flatten().copied().collect();
             for id in ids {
-                self.end(id, OrderState::CanceledMarketResolved);
+                self.end(id, ClobOrderStatus::CanceledMarketResolved);
             }
         }
         if resolved {

@@ -1,7 +1,7 @@
 //! Orders and trades as the simulator keeps them.
 
 use schemas::{Address, OrderId, OrderType, Price, Shares, Side, Timestamp, TxHash, Usdc, keccak256};
-use venue::wire::{OrderState, TradeState};
+use venue::wire::{ClobOrderStatus, ClobTradeStatus};
 
 use crate::{market::TokenRef, print::Role};
 
@@ -44,7 +44,7 @@ pub struct Order {
     /// Fees paid.
     pub fees: Usdc,
     /// Where it stands.
-    pub state: OrderState,
+    pub state: ClobOrderStatus,
     /// When the body had been read, before anything else was done with it.
     pub received: Timestamp,
     /// When it was taken into the book.
@@ -83,7 +83,7 @@ impl Order {
 
     /// Whether it still may fill.
     pub const fn is_open(&self) -> bool {
-        matches!(self.state, OrderState::Live | OrderState::Unmatched | OrderState::Delayed)
+        matches!(self.state, ClobOrderStatus::Live | ClobOrderStatus::Unmatched | ClobOrderStatus::Delayed)
     }
 
     /// What it may still cost its maker: dollars for a BUY, shares for a SELL, in 10^-6, fees not counted.
@@ -139,13 +139,13 @@ impl Trade {
     }
 
     /// Where it stands at `now`.
-    pub fn state(&self, now: Timestamp) -> TradeState {
+    pub fn state(&self, now: Timestamp) -> ClobTradeStatus {
         match () {
-            () if self.fails && now >= self.settled => TradeState::Failed,
-            () if self.fails && now >= self.mined => TradeState::Retrying,
-            () if now >= self.settled => TradeState::Confirmed,
-            () if now >= self.mined => TradeState::Mined,
-            () => TradeState::Matched,
+            () if self.fails && now >= self.settled => ClobTradeStatus::Failed,
+            () if self.fails && now >= self.mined => ClobTradeStatus::Retrying,
+            () if now >= self.settled => ClobTradeStatus::Confirmed,
+            () if now >= self.mined => ClobTradeStatus::Mined,
+            () => ClobTradeStatus::Matched,
         }
     }
 

@@ -300,7 +300,7 @@ fn positions_page(shared: &Shared, params: &Params) -> Result<Page<PositionRow>,
     };
     let mut page: Vec<PositionRow> = Vec::new();
     let from = cursor.map_or(0, |c| c.s);
-    let (mut seen, mut more) = (0u64, false);
+    let (mut seen, mut behind, mut more) = (0u64, from, false);
     for wallet in wallets {
         for (token, holding) in world.holdings.of(wallet) {
             let Some(market) = world.registry.get(token.market) else { continue };
@@ -313,8 +313,10 @@ fn positions_page(shared: &Shared, params: &Params) -> Result<Page<PositionRow>,
             if (row.status != status && !merging) || dust {
                 continue;
             }
+            // Of one wallet the walk goes by token, so that nothing shifts while it trades.
+            let key = if user.is_some() { key_of(token) } else { seen + 1 };
             seen += 1;
-            if seen <= from {
+            if key <= from {
                 continue;
             }
             if page.len() == limit {
@@ -322,9 +324,9 @@ fn positions_page(shared: &Shared, params: &Params) -> Result<Page<PositionRow>,
                 break;
             }
             page.push(row);
+            behind = key;
         }
     }
-    let behind = from + page.len() as u64;
     let next_cursor =
         more.then(|| Cursor::behind(limit, Place { second: 0, sequence: behind }).write());
     let pagination = Pagination {
@@ -334,6 +336,11 @@ fn positions_page(shared: &Shared, params: &Params) -> Result<Page<PositionRow>,
         next_cursor,
     };
     Ok(Page { data: page, pagination })
+}
+
+/// A token's place in the order of a wallet's positions, from 1.
+fn key_of(token: TokenRef) -> u64 {
+    u64::from(token.market.0) * 2 + u64::from(token.second) + 1
 }
 
 fn position(

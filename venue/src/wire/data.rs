@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     num::{number, number_opt, secs},
-    text::{id_opt, or_default},
+    text::{id_opt, loose, or_default},
     word::open_words,
 };
 
@@ -226,6 +226,7 @@ pub struct PositionRow {
     #[serde(default, with = "number_opt")]
     pub total_pnl: Option<Usdc>,
     /// Where it stands.
+    #[serde(default)]
     pub status: PositionStatus,
     /// Whether it can be paid out.
     #[serde(default, deserialize_with = "or_default")]
@@ -243,7 +244,7 @@ pub struct PositionRow {
     #[serde(default, deserialize_with = "or_default")]
     pub outcome_index: u32,
     /// The event.
-    #[serde(default, deserialize_with = "or_default")]
+    #[serde(default, deserialize_with = "loose")]
     pub event_id: String,
     /// When the market ends, as the venue writes it.
     #[serde(default, deserialize_with = "or_default")]

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     num::{Rate, number_opt},
-    text::{embedded, or_default},
+    text::{embedded, loose, or_default},
 };
 
 /// A page of `GET /markets/keyset`.
@@ -48,7 +48,7 @@ pub struct FeeSchedule {
 #[serde(rename_all = "camelCase")]
 pub struct GammaMarket {
     /// Gamma's own id.
-    #[serde(default, deserialize_with = "or_default")]
+    #[serde(default, deserialize_with = "loose")]
     pub id: String,
     /// The condition as it came: 32 bytes, 31 bytes on the later protocol. Absent on markets not yet
     /// prepared.
@@ -141,7 +141,7 @@ pub struct GammaMarket {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct GammaEvent {
     /// Gamma's id of the event.
-    #[serde(default, deserialize_with = "or_default")]
+    #[serde(default, deserialize_with = "loose")]
     pub id: String,
     /// Its slug.
     #[serde(default, deserialize_with = "or_default")]

@@ -2,7 +2,7 @@
 
 use schemas::{
     ids::{AssetId, Hash32},
-    money::{ONE, Price, Round, Shares, parse_micro},
+    money::{Price, Round, Shares, parse_micro},
     time::Timestamp,
     words::{OrderType, Side, SignatureType},
 };
@@ -261,10 +261,11 @@ impl SizeUnits {
             let (a, b) = (i128::from(micro), i128::from(known.micro()));
             a > 0 && b > 0 && a <= b * 1_000 && b <= a * 1_000
         };
-        let decimal = parse_micro(original.as_str(), Round::Nearest).map_err(|_| error())?;
-        if near(decimal) {
+        let decimal = parse_micro(original.as_str(), Round::Nearest).ok();
+        let base = original.as_str().parse::<i64>().ok();
+        if decimal.is_some_and(near) {
             Ok(Self::Decimal)
-        } else if decimal % ONE == 0 && near(decimal / ONE) && !original.as_str().contains('.') {
+        } else if base.is_some_and(near) {
             Ok(Self::Base)
         } else {
             Err(error())

@@ -121,6 +121,11 @@ pub fn or_default<'de, T: Deserialize<'de> + Default, D: Deserializer<'de>>(d: D
     Option::<T>::deserialize(d).map(Option::unwrap_or_default)
 }
 
+/// An id of the venue's own that decides nothing: text, or a number taken as text; empty where it is missing.
+pub fn loose<'de, D: Deserializer<'de>>(d: D) -> Result<String, D::Error> {
+    super::num::literal(d).map(Option::unwrap_or_default)
+}
+
 /// An id that may be missing, null or the empty string, all of which are `None`.
 pub mod id_opt {
     use std::str::FromStr;

@@ -1,0 +1,211 @@
+//! What decide remembers of one partition: the fold of the cuts' inputs, in their order, and of its own decisions.
+//!
+//! - [`leader`]: what the followed wallets hold, and the fills seen of them.
+//! - [`own`]: what our copies hold and have on their way.
+//! - [`targets`]: who follows whom, and how.
+//! - [`tracked`]: how a batch is staged and, if its commit fails, taken back.
+//!
+//! Sorted maps only, no clock but the cut's, no I/O: the same cuts give the same state, byte for byte
+//! ([`State::to_bytes`]).
+
+pub mod leader;
+pub mod own;
+pub mod targets;
+pub mod tracked;
+
+use std::{io, time::Duration};
+
+use schemas::{
+    Address, AssetId, BillingAccountId, IdempotencyKey, Mode, NaturalKey, TargetRowId, Timestamp,
+};
+use serde::{Deserialize, Serialize};
+
+use self::{
+    leader::{ChangeKey, ChangeSeen, Followed, Holding, Seen, SeenKey},
+    own::{Done, Kept, Open, OrderKey, OwnKey, Position},
+    targets::Row,
+    tracked::Tracked,
+};
+
+/// How long seen fills, final orders and close requests are remembered after they were last touched, by the
+/// cuts' clock. Counted from the fold and not from their own times, so that a stage that was down for longer
+/// still knows a repeat.
+pub const REMEMBERED: Duration = Duration::from_secs(7 * 24 * 3_600);
+
+/// The state of one partition.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// Target rows, at their highest revision.
+    pub(crate) rows: Tracked<TargetRowId, Row>,
+    /// The rows that follow a wallet.
+    pub(crate) followers: Tracked<(Address, TargetRowId), ()>,
+    /// What is known of each wallet's snapshot.
+    pub(crate) followed: Tracked<Address, Followed>,
+    /// What the leaders hold.
+    pub(crate) holdings: Tracked<(Address, AssetId), Holding>,
+    /// The fills folded.
+    pub(crate) seen: Tracked<SeenKey, Seen>,
+    /// The position changes folded.
+    pub(crate) changes: Tracked<ChangeKey, ChangeSeen>,
+    /// What our copies hold.
+    pub(crate) positions: Tracked<OwnKey, Position>,
+    /// Orders that are not final, and placed intents that no order event speaks of yet.
+    pub(crate) open: Tracked<OrderKey, Open>,
+    /// Final orders.
+    pub(crate) done: Tracked<OrderKey, Done>,
+    /// Desires kept for the next.
+    pub(crate) kept: Tracked<OwnKey, Kept>,
+    /// Close requests answered.
+    pub(crate) requests: Tracked<IdempotencyKey, Timestamp>,
+    /// When what can be forgotten may be.
+    pub(crate) expiries: Tracked<(Timestamp, u64), Expiring>,
+    /// Counts what is folded: the order of things within the state.
+    pub(crate) sequence: Sequence,
+}
+
+/// A counter that can be taken back.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Sequence {
+    now: u64,
+    #[serde(skip)]
+    kept: u64,
+}
+
+impl Sequence {
+    fn next(&mut self) -> u64 {
+        self.now += 1;
+        self.now
+    }
+}
+
+/// What can be forgotten at a time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Expiring {
+    Seen(SeenKey),
+    Change(ChangeKey),
+    Done(OrderKey),
+    /// A placed intent without any order event.
+    Silent(OrderKey),
+    Request(IdempotencyKey),
+}
+
+impl State {
+    /// What was folded since the last [`State::keep`] or [`State::undo`] stays.
+    pub fn keep(&mut self) {
+        self.rows.keep();
+        self.followers.keep();
+        self.followed.keep();
+        self.holdings.keep();
+        self.seen.keep();
+        self.changes.keep();
+        self.positions.keep();
+        self.open.keep();
+        self.done.keep();
+        self.kept.keep();
+        self.requests.keep();
+        self.expiries.keep();
+        self.sequence.kept = self.sequence.now;
+    }
+
+    /// Takes back what was folded since the last [`State::keep`].
+    pub fn undo(&mut self) {
+        self.rows.undo();
+        self.followers.undo();
+        self.followed.undo();
+        self.holdings.undo();
+        self.seen.undo();
+        self.changes.undo();
+        self.positions.undo();
+        self.open.undo();
+        self.done.undo();
+        self.kept.undo();
+        self.requests.undo();
+        self.expiries.undo();
+        self.sequence.now = self.sequence.kept;
+    }
+
+    /// Forgets what is past its time at the cut's clock. First thing in each cut.
+    pub(crate) fn forget(&mut self, clock: Timestamp) {
+        while let Some((at, expiring)) = self.expiries.first() {
+            if at.0 > clock {
+                return;
+            }
+            let (at, expiring) = (*at, expiring.clone());
+            self.expiries.remove(&at);
+            // What was touched since stays, under a later entry.
+            match expiring {
+                Expiring::Seen(key) => {
+                    if self.seen.get(&key).is_some_and(|seen| seen.until <= clock) {
+                        self.seen.remove(&key);
+                    }
+                }
+                Expiring::Change(key) => {
+                    self.changes.remove(&key);
+                }
+                Expiring::Done(key) => {
+                    if self.done.get(&key).is_some_and(|done| done.until <= clock) {
+                        self.done.remove(&key);
+                    }
+                }
+                Expiring::Silent(key) => {
+                    if self.open.get(&key).is_some_and(|open| open.revision.is_none()) {
+                        self.open.remove(&key);
+                    }
+                }
+                Expiring::Request(key) => {
+                    self.requests.remove(&key);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn expire(&mut self, at: Timestamp, what: Expiring) {
+        let n = self.sequence.next();
+        self.expiries.set((at, n), what);
+    }
+
+    /// Everything that a restart needs, compact, and the same bytes for the same state.
+    ///
+    /// # Errors
+    /// None that a user can meet.
+    pub fn to_bytes(&self) -> io::Result<Vec<u8>> {
+        zstd::encode_all(serde_json::to_vec(self)?.as_slice(), 3)
+    }
+
+    /// What [`State::to_bytes`] wrote.
+    ///
+    /// # Errors
+    /// Bytes that are none of it.
+    pub fn from_bytes(bytes: &[u8]) -> io::Result<Self> {
+        let mut state: Self = serde_json::from_slice(&zstd::decode_all(bytes)?)?;
+        state.keep();
+        Ok(state)
+    }
+
+    /// How much is remembered, by kind: for logs and tests.
+    pub fn sizes(&self) -> [(&'static str, usize); 6] {
+        [
+            ("targets", self.rows.len()),
+            ("wallets", self.followed.len()),
+            ("holdings", self.holdings.len()),
+            ("seen", self.seen.len()),
+            ("positions", self.positions.len()),
+            ("open", self.open.len()),
+        ]
+    }
+}
+
+/// The key of a fill among those seen.
+pub(crate) fn seen_key(of: NaturalKey) -> SeenKey {
+    (of.wallet, of.tx, of.asset, of.side)
+}
+
+/// Whose position: (tenant, target, token, mode), by the target's wallet first.
+pub(crate) fn own_key(
+    wallet: Address,
+    account: BillingAccountId,
+    mode: Mode,
+    asset: &AssetId,
+) -> OwnKey {
+    OwnKey { wallet, account, mode, asset: asset.clone() }
+}

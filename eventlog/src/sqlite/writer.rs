@@ -1,0 +1,265 @@
+//! The one thread of an open log that writes. Whatever is asked for while it waits for the disk goes
+//! into its next transaction together: one sync for all of it. Within, each request has a savepoint of its own
+//! and stands or falls alone.
+
+use std::{
+    sync::{Arc, mpsc},
+    thread,
+    time::Duration,
+};
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::{
+    apply::{Failed, Work, lose},
+    error::{FailedCommit, SqlError, is_busy, is_of_one_request, judge},
+    file::Place,
+    known::Known,
+    request::{Fate, Pending, Request},
+    threads,
+};
+use crate::port::{LogError, Manifest};
+
+/// Requests in one transaction.
+const MOST_REQUESTS: usize = 1_024;
+/// Bytes in one transaction; one request may have more.
+const MOST_BYTES: usize = 8 << 20;
+
+pub(super) struct Writer {
+    pub place: Place,
+    pub manifest: Manifest,
+    pub known: Arc<Known>,
+    pub requests: mpsc::Receiver<Request>,
+    /// This log's mark in `ends`: negative, and nobody else's.
+    pub mark: i64,
+    /// Which file the path named when the log was opened.
+    pub identity: Option<(u64, u64)>,
+}
+
+/// The connection, and how sure we are of what it did.
+struct State {
+    connection: Option<Connection>,
+    /// The number of the last batch begun.
+    batch: i64,
+    /// Whether a commit ended in an error after which its frames may stand in the write-ahead log.
+    unsettled: bool,
+}
+
+impl Writer {
+    /// Starts the thread. It ends when the last handle and member are gone.
+    pub(super) fn start(self) -> Result<(), LogError> {
+        threads::start("writer", move || self.run())
+    }
+
+    fn run(self) {
+        let mut state = State { connection: None, batch: 0, unsettled: false };
+        while let Ok(first) = self.requests.recv() {
+            let mut bytes = first.size();
+            let mut batch = vec![first];
+            while batch.len() < MOST_REQUESTS && bytes < MOST_BYTES {
+                let Ok(next) = self.requests.try_recv() else { break };
+                bytes += next.size();
+                batch.push(next);
+            }
+            let batch: Vec<_> = batch.into_iter().filter_map(lose).collect();
+            if batch.is_empty() {
+                continue;
+            }
+            if let Err((untouched, error)) = self.write(&mut state, batch, bytes) {
+                for request in untouched {
+                    request.refuse(error.clone());
+                }
+            }
+        }
+    }
+
+    /// One transaction. What comes back was not begun.
+    fn write(
+        &self,
+        state: &mut State,
+        batch: Vec<Request>,
+        bytes: usize,
+    ) -> Result<(), (Vec<Request>, LogError)> {
+        match self.begin(state) {
+            Ok(()) => {}
+            Err(error) => return Err((batch, error)),
+        }
+        let Some(connection) = &state.connection else {
+            return Err((batch, LogError::Unreachable("the log is not open".into())));
+        };
+        state.batch += 1;
+        let number = state.batch;
+        match self.fill(connection, batch, number) {
+            Ok((pending, work)) => {
+                let fate = if work.wrote { self.commit(state) } else { self.roll_back(state) };
+                if matches!(fate, Fate::Done) && work.wrote {
+                    let pages = 4 + u64::try_from(bytes / 4_096).unwrap_or(0);
+                    self.known.wrote(pages);
+                    self.known.learn(work.into_news());
+                }
+                for p in pending {
+                    p.answer(fate.clone());
+                }
+                Ok(())
+            }
+            Err((pending, untouched, error)) => {
+                let error = self.place.explain(&error);
+                tracing::warn!(%error, "nothing of a batch was written");
+                // Nothing was committed: rolled back by now, or when the connection closes.
+                state.connection = None;
+                for p in pending {
+                    p.answer(Fate::NotDone(error.clone()));
+                }
+                Err((untouched, error))
+            }
+        }
+    }
+
+    /// Has the write lock, on a file that is still the one that was opened, with nothing unsettled.
+    fn begin(&self, state: &mut State) -> Result<(), LogError> {
+        if self.place.identity() != self.identity {
+            return Err(LogError::Refused(format!(
+                "{} was moved or deleted while it was open; stop everything that uses it, put it back, and start again",
+                self.place.path.display()
+            )));
+        }
+        if state.unsettled {
+            self.settle(state)?;
+        }
+        let connection = match &state.connection {
+            Some(connection) => connection,
+            None => state.connection.insert(self.place.writer()?),
+        };
+        let begun = self.place.retry(|| connection.execute_batch("BEGIN IMMEDIATE"));
+        if begun.as_ref().is_err_and(|e| !e.is_transient()) {
+            state.connection = None;
+        }
+        begun
+    }
+
+    /// Applies the requests. On an error that is not of one request alone, all of them come back: those with an
+    /// answer that waits, and the others.
+    fn fill(
+        &self,
+        tx: &Connection,
+        batch: Vec<Request>,
+        number: i64,
+    ) -> Result<(Vec<Pending>, Work), (Vec<Pending>, Vec<Request>, SqlError)> {
+        let mut work = Work::default();
+        let mut pending = Vec::with_capacity(batch.len());
+        let mut left = batch.into_iter();
+        while let Some(request) = left.next() {
+            let before = work.clone();
+            let applied = match tx.execute_batch("SAVEPOINT one") {
+                Ok(()) => work.apply(tx, &self.manifest, request),
+                Err(e) => Err((request, Failed::Sql(e))),
+            };
+            let (request, refused) = match applied {
+                Ok(answer) => match tx.execute_batch("RELEASE one") {
+                    Ok(()) => {
+                        pending.push(answer);
+                        continue;
+                    }
+                    Err(e) => {
+                        pending.push(answer);
+                        return Err((pending, left.collect(), e));
+                    }
+                },
+                Err((request, Failed::Refused(error))) => (request, error),
+                Err((request, Failed::Sql(e))) if is_of_one_request(&e) => (request, self.place.explain(&e)),
+                Err((request, Failed::Sql(e))) => {
+                    return Err((pending, std::iter::once(request).chain(left).collect(), e));
+                }
+            };
+            work = before;
+            if let Err(e) = tx.execute_batch("ROLLBACK TO one; RELEASE one") {
+                return Err((pending, std::iter::once(request).chain(left).collect(), e));
+            }
+            request.refuse(refused);
+        }
+        if work.wrote {
+            let finished = work.finish(tx).and_then(|()| self.set_mark(tx, number));
+            if let Err(e) = finished {
+                return Err((pending, Vec::new(), e));
+            }
+        }
+        Ok((pending, work))
+    }
+
+    fn set_mark(&self, tx: &Connection, number: i64) -> Result<(), SqlError> {
+        let mut set = tx.prepare_cached(
+            "INSERT INTO ends VALUES (?1, ?2, 0) ON CONFLICT (partition) DO UPDATE SET next = excluded.next",
+        )?;
+        set.execute(params![self.mark, number]).map(drop)
+    }
+
+    /// Ends a transaction in which nothing was written.
+    fn roll_back(&self, state: &mut State) -> Fate {
+        let Some(connection) = &state.connection else { return Fate::Done };
+        match connection.execute_batch("ROLLBACK") {
+            Ok(()) => {}
+            // Nothing was written; the next batch begins with another connection.
+            Err(error) => {
+                tracing::debug!(error = %self.place.explain(&error), "a transaction did not end");
+                state.connection = None;
+            }
+        }
+        Fate::Done
+    }
+
+    fn commit(&self, state: &mut State) -> Fate {
+        let Some(connection) = &state.connection else {
+            return Fate::NotDone(LogError::Unreachable("the log is not open".into()));
+        };
+        let until = self.place.clock.monotonic().saturating_add(self.place.patience);
+        let error = loop {
+            match connection.execute_batch("COMMIT") {
+                Ok(()) => return Fate::Done,
+                Err(e) if is_busy(&e) && self.place.clock.monotonic() < until => {
+                    thread::sleep(Duration::from_micros(100));
+                }
+                Err(e) => break e,
+            }
+        };
+        let explained = self.place.explain(&error);
+        tracing::error!(error = %explained, "a commit failed");
+        match judge(&error) {
+            FailedCommit::NotDone => {
+                state.connection = None;
+                Fate::NotDone(explained)
+            }
+            FailedCommit::Unknown => {
+                state.unsettled = true;
+                match self.settle(state) {
+                    Ok(true) | Err(_) => Fate::Unknown(explained),
+                    Ok(false) => Fate::NotDone(explained),
+                }
+            }
+        }
+    }
+
+    /// Finds out whether the last batch is in the file, and makes it so that this cannot change any more: by
+    /// a commit of its own, which stands either behind those frames or in their place. Until that succeeds
+    /// nothing else is written through this log.
+    fn settle(&self, state: &mut State) -> Result<bool, LogError> {
+        state.connection = None;
+        let number = state.batch;
+        state.batch += 1;
+        let connection = self.place.writer()?;
+        self.place.retry(|| connection.execute_batch("BEGIN IMMEDIATE"))?;
+        let settled = self
+            .read_mark(&connection)
+            .and_then(|mark| self.set_mark(&connection, state.batch).map(|()| mark))
+            .and_then(|mark| connection.execute_batch("COMMIT").map(|()| mark == Some(number)));
+        let there = settled.map_err(|e| self.place.explain(&e))?;
+        tracing::info!(there, "it is settled whether the last commit took effect");
+        state.connection = Some(connection);
+        state.unsettled = false;
+        Ok(there)
+    }
+
+    fn read_mark(&self, tx: &Connection) -> Result<Option<i64>, SqlError> {
+        let mut get = tx.prepare_cached("SELECT next FROM ends WHERE partition = ?1")?;
+        get.query_row([self.mark], |r| r.get(0)).optional()
+    }
+}

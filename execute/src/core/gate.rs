@@ -1,0 +1,330 @@
+//! What the gate writes for each intent. Runs inside the gate's transaction, over one snapshot per tenant and mode;
+//! the store only reads the snapshot, calls this, and writes the steps.
+
+use schemas::{
+    Denial, Mode, OrderStatus, Price, Shares, Side, Timestamp, Usdc,
+    events::{CancelIntent, CloseIntent, IntentHead, IntentsEvent, MarketFacts, PlaceIntent},
+};
+use venue::order::{BuildError, OrderRequest, SignedBody};
+
+use super::{
+    Attempt, AttemptKey, Authorised, Body, Snapshot,
+    attempt::{NEVER_TOO_OLD, natural_key},
+    authorise::{Asked, Replaced, authorise},
+    build, follow,
+    snapshot::Connection,
+    transition::{Event, transition},
+};
+
+/// Signs an order with a connection's key. Pure CPU: it is called inside the gate's transaction.
+pub trait Desk: Send + Sync {
+    /// Whether a connection's key and credentials are at hand.
+    fn readiness(&self, connection: &Connection) -> super::snapshot::Readiness;
+
+    /// Signs an order; `None` where the key is not at hand.
+    fn sign(&self, connection: &Connection, request: &OrderRequest) -> Option<Result<SignedBody, BuildError>>;
+}
+
+/// For what an intent waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    /// For an order to end: the one it replaces, or the last attempt of the same close.
+    Order(AttemptKey),
+    /// For the market's facts, or for a price to sell at.
+    Market,
+}
+
+impl Wait {
+    /// The word that is stored beside the intent.
+    pub fn describe(self) -> String {
+        match self {
+            Self::Order(key) => format!("order:{}:{}", key.idempotency_key, key.attempt),
+            Self::Market => "market".to_owned(),
+        }
+    }
+}
+
+/// What is written for an intent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// A new attempt: reserved with its signed body, or denied, or not buildable.
+    Insert(Box<Attempt>),
+    /// An attempt at its next revision: it shall be cancelled.
+    Update {
+        /// The attempt as it stood.
+        before: Box<Attempt>,
+        /// The attempt as it shall stand.
+        after: Box<Attempt>,
+    },
+    /// The intent is kept until what it waits for has come.
+    Defer(Wait),
+    /// Nothing: somebody else has it, or it has ended.
+    Nothing(&'static str),
+}
+
+/// Why a batch cannot be gated now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NotLoaded;
+
+/// The head of an intent.
+pub const fn head_of(intent: &IntentsEvent) -> &IntentHead {
+    match intent {
+        IntentsEvent::PlaceIntent(i) => &i.head,
+        IntentsEvent::CloseIntent(i) => &i.head,
+        IntentsEvent::CancelIntent(i) => &i.head,
+    }
+}
+
+/// The other copy that an intent names: the one it replaces or cancels.
+pub const fn names(intent: &IntentsEvent) -> Option<schemas::IdempotencyKey> {
+    match intent {
+        IntentsEvent::PlaceIntent(i) => i.replaces,
+        IntentsEvent::CloseIntent(_) => None,
+        IntentsEvent::CancelIntent(i) => Some(i.cancels),
+    }
+}
+
+/// What the gate writes for one intent, and takes into the snapshot.
+///
+/// # Errors
+/// The tenant's key has to be loaded first; nothing was taken in.
+pub fn gate(
+    snapshot: &mut Snapshot,
+    intent: &IntentsEvent,
+    partition: i32,
+    desk: &dyn Desk,
+) -> Result<Vec<Step>, NotLoaded> {
+    match intent {
+        IntentsEvent::PlaceIntent(place) => gate_place(snapshot, place, partition, desk),
+        IntentsEvent::CloseIntent(close) => gate_close(snapshot, close, partition, desk),
+        IntentsEvent::CancelIntent(cancel) => Ok(vec![gate_cancel(snapshot, cancel)]),
+    }
+}
+
+fn is_taken(snapshot: &Snapshot, head: &IntentHead) -> bool {
+    let natural = natural_key(head);
+    snapshot.named.values().any(|a| a.natural_key == natural)
+}
+
+/// The last attempt of a copy.
+fn last_of(snapshot: &Snapshot, key: schemas::IdempotencyKey) -> Option<&Attempt> {
+    snapshot.named.values().filter(|a| a.idempotency_key == key).max_by_key(|a| a.attempt)
+}
+
+fn gate_place(
+    snapshot: &mut Snapshot,
+    intent: &PlaceIntent,
+    partition: i32,
+    desk: &dyn Desk,
+) -> Result<Vec<Step>, NotLoaded> {
+    let head = &intent.head;
+    // A BUY has attempt 0 only: whoever was first has it, under whichever of the two keys.
+    if is_taken(snapshot, head) || last_of(snapshot, head.idempotency_key).is_some() {
+        return Ok(vec![Step::Nothing("it was placed or denied before")]);
+    }
+    let mut replaced = Replaced::default();
+    if let Some(old) = intent.replaces.and_then(|key| last_of(snapshot, key)).cloned() {
+        replaced = Replaced { shares: old.filled_shares, usdc: old.filled_usdc };
+        // Too old an intent is denied at once: it must not cancel what it can no longer replace.
+        if !old.is_final && snapshot.now <= intent.send_until {
+            let wait = Step::Defer(Wait::Order(old.key()));
+            let ask = ask_cancel(snapshot, &old, "replaced");
+            return Ok(ask.into_iter().chain([wait]).collect());
+        }
+    }
+    let asked = Asked::Place(intent, replaced);
+    let terms = Line { head, facts: Some(&intent.facts), attempt: 0, partition, send_until: intent.send_until };
+    let shown = (intent.limit, intent.shares);
+    insert(snapshot, asked, &terms, shown, desk).map(|step| vec![step])
+}
+
+fn gate_close(
+    snapshot: &mut Snapshot,
+    intent: &CloseIntent,
+    partition: i32,
+    desk: &dyn Desk,
+) -> Result<Vec<Step>, NotLoaded> {
+    let head = &intent.head;
+    if is_taken(snapshot, head) {
+        return Ok(vec![Step::Nothing("it was placed or denied before")]);
+    }
+    let attempt = match last_of(snapshot, head.idempotency_key) {
+        // The next attempt exists only when this one is final and its fills are known.
+        Some(last) if !last.is_final => return Ok(vec![Step::Defer(Wait::Order(last.key()))]),
+        Some(last) => last.attempt.saturating_add(1),
+        None => 0,
+    };
+    let (Some(facts), Some(sale)) = (&intent.facts, intent.sale_price) else {
+        return Ok(vec![Step::Defer(Wait::Market)]);
+    };
+    let asked = Asked::Close(intent, facts, sale);
+    let terms = Line { head, facts: Some(facts), attempt, partition, send_until: NEVER_TOO_OLD };
+    insert(snapshot, asked, &terms, (Price::from_micro(0), Shares::ZERO), desk).map(|step| vec![step])
+}
+
+fn gate_cancel(snapshot: &mut Snapshot, intent: &CancelIntent) -> Step {
+    let Some(attempt) = last_of(snapshot, intent.cancels).cloned() else {
+        return Step::Nothing("no such order was ever placed");
+    };
+    ask_cancel(snapshot, &attempt, &intent.cause).unwrap_or(Step::Nothing("the order has ended, or is being cancelled"))
+}
+
+fn ask_cancel(snapshot: &mut Snapshot, attempt: &Attempt, cause: &str) -> Option<Step> {
+    let mut after = transition(attempt, &Event::CancelAsked { cause: cause.to_owned() }, snapshot.now)?;
+    after.asked = 0;
+    after.next_look_at = Some(snapshot.now);
+    snapshot.named.insert(after.key(), after.clone());
+    snapshot.alive.insert(after.key(), after.clone());
+    Some(Step::Update { before: Box::new(attempt.clone()), after: Box::new(after) })
+}
+
+/// What an attempt's row takes from its intent.
+struct Line<'i> {
+    head: &'i IntentHead,
+    facts: Option<&'i MarketFacts>,
+    attempt: i32,
+    partition: i32,
+    send_until: Timestamp,
+}
+
+fn insert(
+    snapshot: &mut Snapshot,
+    asked: Asked<'_>,
+    line: &Line<'_>,
+    shown: (Price, Shares),
+    desk: &dyn Desk,
+) -> Result<Step, NotLoaded> {
+    if let Some(connection) = &snapshot.connection {
+        snapshot.readiness = desk.readiness(connection);
+    }
+    let attempt = match (authorise(snapshot, asked), line.facts) {
+        (Ok(authorised), Some(facts)) => {
+            let connection = snapshot.connection.clone().ok_or(NotLoaded)?;
+            let request = build::request(&authorised, line.head, facts, line.attempt);
+            match desk.sign(&connection, &request).ok_or(NotLoaded)? {
+                Ok(signed) => reserved(snapshot, line, facts, &authorised, &connection, signed),
+                // Nothing that could be sent came of it: it provably never landed.
+                Err(error) => ended(snapshot, line, shown, OrderStatus::Rejected, error.to_string()),
+            }
+        }
+        (Ok(_), None) => return Ok(Step::Defer(Wait::Market)),
+        (Err(denial), _) => ended(snapshot, line, shown, OrderStatus::Denied, denial.as_str().to_owned()),
+    };
+    snapshot.admit(&attempt);
+    Ok(Step::Insert(Box::new(attempt)))
+}
+
+fn row(snapshot: &Snapshot, line: &Line<'_>) -> Attempt {
+    let head = line.head;
+    Attempt {
+        billing_account_id: head.billing_account_id,
+        idempotency_key: head.idempotency_key,
+        attempt: line.attempt,
+        natural_key: natural_key(head),
+        revision: 1,
+        status: OrderStatus::Reserved,
+        created_by_user_id: head.created_by_user_id,
+        target_row_id: head.target_row_id,
+        target_id: head.target_id,
+        wallet: head.wallet,
+        fill_id: head.fill_id.clone(),
+        mode: head.mode,
+        side: head.side,
+        asset: head.asset.clone(),
+        condition_id: head.condition_id,
+        limit_price: Price::from_micro(0),
+        shares: Shares::ZERO,
+        order_type: None,
+        expires_at: None,
+        order_id: None,
+        body: None,
+        connection_id: None,
+        reserved: Usdc::ZERO,
+        fee_rate: line.facts.map_or(0, |f| f.fee_rate),
+        fee_exponent: line.facts.map_or(1, |f| f.fee_exponent),
+        filled_shares: Shares::ZERO,
+        filled_usdc: Usdc::ZERO,
+        fees_usdc: Usdc::ZERO,
+        confirmed_shares: Shares::ZERO,
+        reason: None,
+        origin: head.origin.clone(),
+        partition: line.partition,
+        filled_at: head.filled_at,
+        send_until: line.send_until,
+        created_at: snapshot.now,
+        sent_at: None,
+        last_send_at: None,
+        answered_at: None,
+        synced_at: None,
+        changed_at: snapshot.now,
+        cancel_asked_at: None,
+        cancel_cause: None,
+        asked: 0,
+        next_look_at: None,
+        is_final: false,
+    }
+}
+
+fn reserved(
+    snapshot: &Snapshot,
+    line: &Line<'_>,
+    facts: &MarketFacts,
+    authorised: &Authorised,
+    connection: &Connection,
+    signed: SignedBody,
+) -> Attempt {
+    let mut attempt = Attempt {
+        // A close of a position that was opened is a SELL whatever its cause was.
+        side: authorised.side,
+        limit_price: authorised.limit,
+        shares: authorised.shares,
+        order_type: Some(authorised.order_type),
+        expires_at: authorised.expires_at,
+        order_id: Some(signed.id),
+        body: Some(Body(signed.body)),
+        connection_id: Some(connection.id),
+        reserved: authorised.cost.max(Usdc::ZERO),
+        fee_rate: facts.fee_rate,
+        fee_exponent: facts.fee_exponent,
+        ..row(snapshot, line)
+    };
+    attempt.next_look_at = follow::next_look(&attempt, snapshot.now);
+    attempt
+}
+
+fn ended(
+    snapshot: &Snapshot,
+    line: &Line<'_>,
+    (limit, shares): (Price, Shares),
+    status: OrderStatus,
+    reason: String,
+) -> Attempt {
+    Attempt {
+        limit_price: limit,
+        shares: shares.max(Shares::ZERO),
+        status,
+        reason: Some(reason),
+        is_final: true,
+        ..row(snapshot, line)
+    }
+}
+
+/// The denial that an attempt ended with, if it was denied.
+pub fn denial(attempt: &Attempt) -> Option<Denial> {
+    (attempt.status == OrderStatus::Denied).then(|| attempt.reason.as_deref()?.parse().ok()).flatten()
+}
+
+/// The tenant and mode whose snapshot an intent needs.
+pub const fn tenant_of(intent: &IntentsEvent) -> (schemas::BillingAccountId, Mode) {
+    let head = head_of(intent);
+    (head.billing_account_id, head.mode)
+}
+
+/// Whether an intent buys or sells; a cancel does neither.
+pub const fn side_of(intent: &IntentsEvent) -> Option<Side> {
+    match intent {
+        IntentsEvent::PlaceIntent(_) => Some(Side::Buy),
+        IntentsEvent::CloseIntent(_) => Some(Side::Sell),
+        IntentsEvent::CancelIntent(_) => None,
+    }
+}

@@ -1,0 +1,225 @@
+//! What the gate knows of a tenant in one mode, read under the gate's locks.
+//!
+//! It is one consistent picture, and it follows what the gate decides on it: intents of one batch see each other.
+
+use std::collections::BTreeMap;
+
+use schemas::{
+    Address, AssetId, BillingAccountId, ConditionId, Mode, Price, Shares, Side, SignatureType,
+    TargetId, TargetRowId, TargetStatus, Timestamp, Usdc, UserId,
+};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{Attempt, AttemptKey, position::Position};
+
+/// The switches that are on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Switches {
+    /// BUYs of everybody stop.
+    pub global_pause: bool,
+    /// Everything of everybody stops.
+    pub global_halt: bool,
+    /// The tenant's BUYs stop.
+    pub tenant_pause: bool,
+    /// Everything of the tenant stops.
+    pub tenant_halt: bool,
+}
+
+/// Whether a connection's key can sign now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readiness {
+    /// Key and credentials are at hand.
+    Ready,
+    /// They cannot be had: the tenant has to be told.
+    Refused,
+    /// Nobody has looked yet.
+    NotLoaded,
+}
+
+/// A tenant's wallet, without its secrets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Connection {
+    /// The row.
+    pub id: Uuid,
+    /// The key's address.
+    pub address: Address,
+    /// How it signs.
+    pub signature_type: SignatureType,
+    /// Who holds the money.
+    pub funder: Address,
+    /// Whether the approvals for buying and selling were found in place.
+    pub approved: bool,
+}
+
+/// What a tenant allows: the newest grant, revoked or not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grant {
+    /// What is allowed.
+    pub scopes: Vec<String>,
+    /// The most one order may cost.
+    pub per_order: Usdc,
+    /// The most 24 hours may cost.
+    pub daily: Usdc,
+    /// The most orders in an hour.
+    pub hourly: i64,
+    /// The most one condition may hold.
+    pub per_market: Option<Usdc>,
+    /// When it ends.
+    pub expires_at: Option<Timestamp>,
+    /// Whether it was taken back.
+    pub revoked: bool,
+}
+
+/// A target's row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    /// Where it stands.
+    pub status: TargetStatus,
+    /// Whom it follows.
+    pub wallet: Address,
+    /// Whether real money moves.
+    pub mode: Mode,
+    /// Who made it.
+    pub created_by: UserId,
+}
+
+/// A tenant in one mode.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The tenant.
+    pub billing_account_id: BillingAccountId,
+    /// The mode.
+    pub mode: Mode,
+    /// The gate's clock.
+    pub now: Timestamp,
+    /// Whether this executor has a venue for the mode.
+    pub served: bool,
+    /// The switches that are on.
+    pub switches: Switches,
+    /// The active connection.
+    pub connection: Option<Connection>,
+    /// Whether its key can sign.
+    pub readiness: Readiness,
+    /// The grant.
+    pub grant: Option<Grant>,
+    /// The targets that the batch names.
+    pub targets: BTreeMap<TargetRowId, Target>,
+    /// The wallet's dollars as last read; `None` before the first read.
+    pub balance: Option<Usdc>,
+    /// What of that is spoken for: orders alive, and fills that the balance does not show yet.
+    pub claimed: Usdc,
+    /// What the last 24 hours cost.
+    pub day: Usdc,
+    /// The orders of the last hour.
+    pub hour: i64,
+    /// Positions in the conditions that the batch names.
+    pub positions: BTreeMap<(TargetId, AssetId), Position>,
+    /// Every attempt that is not final.
+    pub alive: BTreeMap<AttemptKey, Attempt>,
+    /// The attempts that the batch's intents name: by key, by natural key, as replaced or to be cancelled.
+    pub named: BTreeMap<AttemptKey, Attempt>,
+}
+
+impl Snapshot {
+    /// A tenant of whom nothing is known.
+    pub fn empty(billing_account_id: BillingAccountId, mode: Mode, now: Timestamp) -> Self {
+        Self {
+            billing_account_id,
+            mode,
+            now,
+            served: true,
+            switches: Switches::default(),
+            connection: None,
+            readiness: Readiness::NotLoaded,
+            grant: None,
+            targets: BTreeMap::new(),
+            balance: None,
+            claimed: Usdc::ZERO,
+            day: Usdc::ZERO,
+            hour: 0,
+            positions: BTreeMap::new(),
+            alive: BTreeMap::new(),
+            named: BTreeMap::new(),
+        }
+    }
+
+    /// Takes in what the gate has just decided, so that the next intent of the batch sees it.
+    pub fn admit(&mut self, attempt: &Attempt) {
+        let key = attempt.key();
+        self.named.insert(key, attempt.clone());
+        if attempt.is_final {
+            self.alive.remove(&key);
+            return;
+        }
+        // An attempt counts once, however often it is admitted.
+        if self.alive.insert(key, attempt.clone()).is_some() {
+            return;
+        }
+        self.day = self.day.saturating_add(attempt.counted());
+        self.claimed = self.claimed.saturating_add(attempt.counted());
+        self.hour += i64::from(attempt.counts_as_order());
+    }
+
+    fn buys_alive(&self) -> impl Iterator<Item = &Attempt> {
+        self.alive.values().filter(|a| a.side == Side::Buy)
+    }
+
+    /// What the BUYs of one target that are alive on a token can still cost at their limits, without fees.
+    fn pending(&self, target: TargetId, asset: &AssetId) -> Usdc {
+        self.buys_alive()
+            .filter(|a| a.target_id == target && a.asset == *asset)
+            .map(|a| notional(a.limit_price, a.unfilled()))
+            .sum()
+    }
+
+    /// What one target's copies have in a token: the cost of what is held, and of what is pending.
+    pub fn in_token(&self, target: TargetId, asset: &AssetId) -> Usdc {
+        let held = self.positions.get(&(target, asset.clone())).map_or(Usdc::ZERO, |p| p.cost);
+        held.saturating_add(self.pending(target, asset))
+    }
+
+    /// What the tenant has in a condition, over all targets and outcomes.
+    pub fn in_condition(&self, condition: ConditionId) -> Usdc {
+        let held: Usdc = self.positions.values().filter(|p| p.condition_id == condition).map(|p| p.cost).sum();
+        let pending: Usdc = self
+            .buys_alive()
+            .filter(|a| a.condition_id == condition)
+            .map(|a| a.counted().minus_or_zero(a.filled_usdc))
+            .sum();
+        held.saturating_add(pending)
+    }
+
+    /// Whether another target of the tenant holds or bids a token.
+    pub fn others_want(&self, target: TargetId, asset: &AssetId) -> bool {
+        let held = self
+            .positions
+            .iter()
+            .any(|((t, a), p)| *t != target && a == asset && p.held >= super::close::LEAST_SHARES);
+        held || self.buys_alive().any(|a| a.target_id != target && a.asset == *asset)
+    }
+
+    /// What one target's copies hold of a token.
+    pub fn held(&self, target: TargetId, asset: &AssetId) -> Shares {
+        self.positions.get(&(target, asset.clone())).map_or(Shares::ZERO, |p| p.held)
+    }
+
+    /// What of that is being sold already.
+    pub fn selling(&self, target: TargetId, asset: &AssetId) -> Shares {
+        self.alive
+            .values()
+            .filter(|a| a.side == Side::Sell && a.target_id == target && a.asset == *asset)
+            .map(Attempt::unfilled)
+            .sum()
+    }
+
+    /// Whether a BUY of the target on the token is open, reserved or unknown: it may still become a holding.
+    pub fn is_buying(&self, target: TargetId, asset: &AssetId) -> bool {
+        self.buys_alive().any(|a| a.target_id == target && a.asset == *asset)
+    }
+}
+
+/// Dollars of so many shares at a price, rounded up; past the range, the end of it.
+pub fn notional(price: Price, shares: Shares) -> Usdc {
+    price.cost(shares, schemas::Round::Up).unwrap_or(Usdc::from_micro(i64::MAX))
+}

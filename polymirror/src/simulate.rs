@@ -1,0 +1,92 @@
+//! `simulate`: the venue's look-alike alone. Also makes the simulator's options for `up`.
+
+use std::{io::Write, net::SocketAddr, sync::Arc, time::Duration};
+
+use runtime::{Clock, Stop};
+use simulator::{Options, Prints, Seeding, Simulator, Speed, TapeOptions, TapeReport};
+
+use crate::{
+    cli::{SimulateArgs, TapeArgs},
+    config::{Config, SimulatorConfig},
+    error::Error,
+};
+
+/// Rows named one by one before the rest is only counted.
+const BROKEN_SHOWN: usize = 20;
+
+/// Leaders from a seed, as configured.
+pub fn seeded(config: &SimulatorConfig, seed: Option<u64>, fills_per_second: Option<u32>) -> Prints {
+    let rate = fills_per_second.unwrap_or(config.fills_per_second).max(1);
+    Prints::Seeded(Seeding {
+        seed: seed.unwrap_or(config.seed),
+        leaders: usize::try_from(config.leaders).unwrap_or(usize::MAX),
+        markets: usize::try_from(config.markets).unwrap_or(usize::MAX),
+        mean_gap: Duration::from_secs(1) / rate,
+        ..Seeding::default()
+    })
+}
+
+/// A tape, if one is given.
+///
+/// # Errors
+/// A speed of zero.
+pub fn tape(args: &TapeArgs) -> Result<Option<TapeOptions>, Error> {
+    let Some(path) = &args.tape else { return Ok(None) };
+    let mut tape = TapeOptions::new(path);
+    if let Some(speed) = args.speed {
+        tape.speed = Speed::new(speed).ok_or_else(|| Error::Argument("--speed is at least 1".into()))?;
+    }
+    tape.markets.clone_from(&args.markets);
+    tape.keep_equal = args.keep_equal;
+    Ok(Some(tape))
+}
+
+/// Says what of a tape could not be used: each row, up to a number.
+pub fn report(tape: &TapeReport) {
+    if tape.rows == 0 && tape.broken.is_empty() {
+        return;
+    }
+    eprintln!("tape: {} rows, {} repeated ones dropped, {} broken", tape.rows, tape.repeated, tape.broken.len());
+    for row in tape.broken.iter().chain(&tape.broken_markets).take(BROKEN_SHOWN) {
+        eprintln!("tape_row_broken: {row}");
+    }
+    let more = (tape.broken.len() + tape.broken_markets.len()).saturating_sub(BROKEN_SHOWN);
+    if more > 0 {
+        eprintln!("tape_row_broken: and {more} more");
+    }
+    if tape.markets_without_facts > 0 {
+        eprintln!("tape: {} markets have no facts in --markets; theirs are inferred", tape.markets_without_facts);
+    }
+}
+
+/// Runs the simulator until it is told to stop.
+///
+/// # Errors
+/// A port that is taken, a tape that cannot be read.
+pub async fn run(config: &Config, args: SimulateArgs, clock: Arc<dyn Clock>, stop: Stop) -> Result<(), Error> {
+    let prints = match tape(&args.tape)? {
+        Some(tape) => Prints::Tape(tape),
+        None => seeded(&config.simulator, args.seed, args.fills_per_second),
+    };
+    let lead_in = args.lead_in_ms.map(|ms| clock.now().plus(Duration::from_millis(ms)));
+    let listen = args.listen.unwrap_or(config.simulator.listen);
+    let options = Options { prints, epoch: lead_in, state: args.state, listen, ..Options::default() };
+    simulator::run(options, clock, stop, announce).await.map_err(Error::said)
+}
+
+/// One line that a program can read: the address; then whom one could follow.
+fn announce(simulator: &Simulator) {
+    report(simulator.handle().tape_report());
+    let mut out = std::io::stdout().lock();
+    // Nobody reads it: then nobody needs it.
+    let _ = writeln!(out, "simulator listening on {}", simulator.base_url);
+    for leader in simulator.handle().leaders().iter().take(20) {
+        let _ = writeln!(out, "leader {leader}");
+    }
+    let _ = out.flush();
+}
+
+/// Where the simulator listens by default.
+pub const fn listen(config: &SimulatorConfig) -> SocketAddr {
+    config.listen
+}

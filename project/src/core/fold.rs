@@ -1,0 +1,210 @@
+//! A batch of records into the changes it makes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use eventlog::{Offset, Stored, TopicPartition, position};
+use schemas::{
+    BillingAccountId, Hash32, LogId, UserId,
+    codec::{Codec, CodecError},
+    events::{Cut, Decision, DecisionsEvent, OrderState, OrdersEvent},
+    topics::Topic,
+};
+
+use super::{
+    chain::{Head, take_cut, take_decision},
+    ledger::Attempts,
+};
+
+/// How far a partition has been read, and what is remembered of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Progress {
+    /// The log it is of.
+    pub log_id: LogId,
+    /// The place to read on from.
+    pub next: Offset,
+    /// The hash of the record before it.
+    pub before: Option<Hash32>,
+    /// `decisions`: the last accepted cut.
+    pub head: Option<Head>,
+    /// Records outside the accepted chain.
+    pub ignored: i64,
+    /// Records that went to `dead-letters`.
+    pub dead: i64,
+}
+
+impl Progress {
+    /// Nothing read yet.
+    pub const fn start(log_id: LogId) -> Self {
+        Self { log_id, next: Offset::ZERO, before: None, head: None, ignored: 0, dead: 0 }
+    }
+
+    /// The place, as the log checks it.
+    pub const fn stored(&self, at: TopicPartition) -> position::StoredOffset {
+        position::StoredOffset { log_id: self.log_id, at, next: self.next, before: self.before }
+    }
+}
+
+/// A record as project reads it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A cut.
+    Cut(Box<Cut>),
+    /// A decision.
+    Decision(Box<Decision>),
+    /// An order.
+    Order(Box<OrderState>),
+}
+
+impl Event {
+    /// Whose it is: the tenant, and who is said to own the account.
+    pub fn owner(&self) -> Option<(BillingAccountId, UserId)> {
+        match self {
+            Self::Cut(_) => None,
+            Self::Decision(d) => Some((d.billing_account_id, d.created_by_user_id)),
+            Self::Order(o) => Some((o.billing_account_id, o.created_by_user_id)),
+        }
+    }
+}
+
+/// Why a record cannot be taken: it goes to `dead-letters`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Trouble {
+    /// It does not decode.
+    #[error(transparent)]
+    Codec(#[from] CodecError),
+    /// No such account.
+    #[error("account_unknown: billing account {0} is not in the database")]
+    UnknownAccount(BillingAccountId),
+    /// The account is somebody else's.
+    #[error("account_of_another_user: billing account {account} does not belong to user {user}")]
+    ForeignAccount {
+        /// The account.
+        account: BillingAccountId,
+        /// Who is said to own it.
+        user: UserId,
+    },
+    /// The database refuses its rows.
+    #[error("record_not_storable: {0}")]
+    NotStorable(String),
+}
+
+impl Trouble {
+    /// The trouble's code, as its page under `docs/errors/` is named.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Codec(e) => e.code(),
+            Self::UnknownAccount(_) => "account_unknown",
+            Self::ForeignAccount { .. } => "account_of_another_user",
+            Self::NotStorable(_) => "record_not_storable",
+        }
+    }
+}
+
+/// A record, read.
+#[derive(Debug, Clone)]
+pub struct Read<'r> {
+    /// As it stands in the log.
+    pub stored: &'r Stored,
+    /// The hash of its content.
+    pub hash: Hash32,
+    /// What it says, or why it cannot be read.
+    pub event: Result<Event, Trouble>,
+}
+
+/// Reads a record of `decisions` or `orders`.
+pub fn read<'r>(codec: &Codec, stored: &'r Stored) -> Read<'r> {
+    let value = stored.record.value.as_deref().unwrap_or_default();
+    let event = match stored.at.topic {
+        Topic::Decisions => codec.decode::<DecisionsEvent>(value).map(|event| match event {
+            DecisionsEvent::Cut(cut) => Event::Cut(Box::new(cut)),
+            DecisionsEvent::Decision(decision) => Event::Decision(Box::new(decision)),
+        }),
+        _ => codec.decode::<OrdersEvent>(value).map(|OrdersEvent::OrderState(o)| Event::Order(Box::new(o))),
+    };
+    Read { stored, hash: position::hash(codec, &stored.record), event: event.map_err(Trouble::from) }
+}
+
+/// The accounts that records speak of.
+pub fn accounts(reads: &[Read<'_>]) -> BTreeSet<BillingAccountId> {
+    reads.iter().filter_map(|read| Some(read.event.as_ref().ok()?.owner()?.0)).collect()
+}
+
+/// What a batch changes: rows, and how far each of its partitions is read afterwards.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Batch {
+    /// From where to where each partition advances; `None`: it was never read before.
+    pub advances: BTreeMap<TopicPartition, (Option<Progress>, Progress)>,
+    /// The highest revision of each attempt that came.
+    pub orders: BTreeMap<super::ledger::CopyKey, Attempts>,
+    /// Accepted decisions, in order.
+    pub decisions: Vec<Decision>,
+}
+
+/// A record that goes to `dead-letters`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dead<'r> {
+    /// As it stands in the log.
+    pub stored: &'r Stored,
+    /// Why.
+    pub trouble: Trouble,
+}
+
+/// Folds records onto the progress of their partitions, given who owns the accounts that they name. Records before
+/// a partition's place are passed over: they were folded already.
+pub fn fold<'r>(
+    log_id: LogId,
+    progress: &BTreeMap<TopicPartition, Progress>,
+    reads: Vec<Read<'r>>,
+    owners: &BTreeMap<BillingAccountId, UserId>,
+) -> (Batch, Vec<Dead<'r>>) {
+    let mut batch = Batch::default();
+    let mut dead = Vec::new();
+    for Read { stored, hash, event } in reads {
+        let from = progress.get(&stored.at);
+        let (_, now) = batch
+            .advances
+            .entry(stored.at)
+            .or_insert_with(|| (from.cloned(), from.cloned().unwrap_or(Progress::start(log_id))));
+        if stored.offset < now.next {
+            continue;
+        }
+        now.next = stored.offset.next();
+        now.before = Some(hash);
+        let partition = stored.at.partition;
+        // A cut is judged before anything can go wrong with it; a decision takes its place in the cut
+        // even where it then goes to dead-letters.
+        let counts = match &event {
+            Ok(Event::Cut(cut)) => take_cut(&mut now.head, partition, cut, hash),
+            Ok(Event::Decision(decision)) => take_decision(&mut now.head, partition, decision),
+            Ok(Event::Order(_)) | Err(_) => true,
+        };
+        if !counts {
+            now.ignored += 1;
+            continue;
+        }
+        match event.and_then(|event| owned(event, owners)) {
+            Ok(Event::Cut(_)) => {}
+            Ok(Event::Decision(decision)) => batch.decisions.push(*decision),
+            Ok(Event::Order(order)) => {
+                let copy = (order.billing_account_id, order.idempotency_key);
+                batch.orders.entry(copy).or_default().take(*order);
+            }
+            Err(trouble) => {
+                now.dead += 1;
+                dead.push(Dead { stored, trouble });
+            }
+        }
+    }
+    (batch, dead)
+}
+
+fn owned(event: Event, owners: &BTreeMap<BillingAccountId, UserId>) -> Result<Event, Trouble> {
+    match event.owner() {
+        None => Ok(event),
+        Some((account, user)) => match owners.get(&account) {
+            None => Err(Trouble::UnknownAccount(account)),
+            Some(owner) if *owner != user => Err(Trouble::ForeignAccount { account, user }),
+            Some(_) => Ok(event),
+        },
+    }
+}

@@ -1,0 +1,79 @@
+//! Where the position of a ledger row stands, as far as orders alone tell: what a resolution ends (winner, loser)
+//! comes with the marks.
+
+use std::cmp::Ordering;
+
+use schemas::{IdempotencyKey, Shares, Side, Timestamp};
+
+/// The value of `position_lifecycle`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lifecycle {
+    /// Shares are held, and nobody sells them.
+    Open,
+    /// Shares are held, and a sale is on its way.
+    Closing,
+    /// What was bought is sold.
+    Closed,
+}
+
+impl Lifecycle {
+    /// The word in the table.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Closing => "closing",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+/// What of a ledger row matters to its position.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// The row.
+    pub key: IdempotencyKey,
+    /// Which way.
+    pub side: Side,
+    /// What filled.
+    pub filled: Shares,
+    /// Whether its newest attempt is final.
+    pub is_final: bool,
+    /// When its first attempt was committed.
+    pub created_at: Timestamp,
+}
+
+/// Where each row of one position stands, in the order given. Sales use up the oldest purchases first, so the answer
+/// depends on the rows alone and not on the order in which they were learned of.
+///
+/// A sale is `closing` until it is final, then `closed` if it sold anything; a row that filled nothing stands
+/// nowhere.
+pub fn lifecycles(position: &[Part]) -> Vec<Option<Lifecycle>> {
+    let is_sale = |part: &&Part| part.side == Side::Sell;
+    let mut sold = position.iter().filter(is_sale).map(|part| part.filled).sum::<Shares>();
+    let selling = position.iter().filter(is_sale).any(|part| !part.is_final);
+    let mut order: Vec<usize> = (0..position.len()).collect();
+    order.sort_by(|a, b| age(&position[*a], &position[*b]));
+    let mut found = vec![None; position.len()];
+    for index in order {
+        let part = &position[index];
+        found[index] = match part.side {
+            Side::Sell if !part.is_final => Some(Lifecycle::Closing),
+            Side::Sell => part.filled.is_positive().then_some(Lifecycle::Closed),
+            Side::Buy if !part.filled.is_positive() => None,
+            Side::Buy => {
+                let used_up = sold >= part.filled;
+                sold = sold.minus_or_zero(part.filled);
+                Some(match (used_up, selling) {
+                    (true, _) => Lifecycle::Closed,
+                    (false, true) => Lifecycle::Closing,
+                    (false, false) => Lifecycle::Open,
+                })
+            }
+        };
+    }
+    found
+}
+
+fn age(a: &Part, b: &Part) -> Ordering {
+    (a.created_at, a.key).cmp(&(b.created_at, b.key))
+}

@@ -1,0 +1,240 @@
+//! `/sim/…`: faults and switches for tests, and what happened, for their oracles. Not part of the venue.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use axum::{body::Bytes, extract::State, response::Response};
+use schemas::{Address, AssetId, OrderId, OrderType, Price, Shares, Side, Timestamp, Usdc};
+use serde::{Deserialize, Serialize};
+
+use super::reply;
+use crate::{
+    exchange::{Order, Trade},
+    faults::Fault,
+    options::Switches,
+    print::Role,
+    shared::{Shared, Tally},
+    world::World,
+};
+
+/// An order that was accepted, for oracles. Amounts are integers of 10^-6, times microseconds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderView {
+    /// Its digest.
+    pub id: OrderId,
+    /// The API key's id.
+    pub owner: String,
+    /// Whose money.
+    pub maker: Address,
+    /// What.
+    pub token: AssetId,
+    /// Which way.
+    pub side: Side,
+    /// How long it lives.
+    pub order_type: OrderType,
+    /// Its limit.
+    pub limit: Price,
+    /// The maker's amount as it was signed.
+    pub maker_amount: i64,
+    /// The taker's amount as it was signed.
+    pub taker_amount: i64,
+    /// Shares filled.
+    pub matched: Shares,
+    /// Dollars paid or received, without fees.
+    pub dollars: Usdc,
+    /// Fees paid.
+    pub fees: Usdc,
+    /// Where it stands, in the venue's word.
+    pub status: String,
+    /// When the body had been read, before anything else was done with it.
+    pub received_at: Timestamp,
+    /// When it was taken into the book.
+    pub accepted_at: Timestamp,
+    /// How often it was posted.
+    pub posts: u32,
+    /// Its trades' ids.
+    pub trades: Vec<String>,
+}
+
+/// A trade of an accepted order, for oracles.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TradeView {
+    /// Its id.
+    pub id: String,
+    /// The order.
+    pub order: OrderId,
+    /// Whether the order took.
+    pub taker: bool,
+    /// Shares.
+    pub size: Shares,
+    /// The average price.
+    pub price: Price,
+    /// Dollars, without fees.
+    pub dollars: Usdc,
+    /// The fee.
+    pub fee: Usdc,
+    /// Where it stands, in the venue's word.
+    pub status: String,
+    /// When it was matched.
+    pub matched_at: Timestamp,
+}
+
+/// Counts, for oracles.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stats {
+    /// The venue's time.
+    pub now: Timestamp,
+    /// Markets, those that are over included.
+    pub markets: usize,
+    /// Rows that became visible.
+    pub rows: u64,
+    /// Orders accepted, those of earlier lives included.
+    pub orders: usize,
+    /// Of those, by status.
+    pub by_status: BTreeMap<String, usize>,
+    /// Trades of accepted orders.
+    pub trades: usize,
+    /// What this life of the simulator counted.
+    #[serde(flatten)]
+    pub tally: Tally,
+}
+
+impl OrderView {
+    /// An order as the oracle sees it.
+    pub fn of(world: &World, order: &Order) -> Self {
+        Self {
+            id: order.id,
+            owner: order.owner.clone(),
+            maker: order.maker,
+            token: world.token_id(order.token),
+            side: order.side,
+            order_type: order.order_type,
+            limit: order.limit,
+            maker_amount: order.maker_amount,
+            taker_amount: order.taker_amount,
+            matched: order.matched,
+            dollars: order.dollars,
+            fees: order.fees,
+            status: order.state.as_str().to_owned(),
+            received_at: order.received,
+            accepted_at: order.accepted,
+            posts: order.posts,
+            trades: world.trade_ids(order),
+        }
+    }
+
+    /// All orders, in the order in which they were received.
+    pub fn all(world: &World) -> Vec<Self> {
+        let mut all: Vec<_> = world.exchange.orders().map(|order| Self::of(world, order)).collect();
+        all.sort_by_key(|o| (o.received_at, o.id));
+        all
+    }
+}
+
+impl TradeView {
+    fn of(trade: &Trade, now: Timestamp) -> Self {
+        Self {
+            id: trade.id.clone(),
+            order: trade.order,
+            taker: trade.role == Role::Taker,
+            size: trade.size,
+            price: trade.price,
+            dollars: trade.dollars,
+            fee: trade.fee,
+            status: trade.state(now).as_str().to_owned(),
+            matched_at: trade.matched,
+        }
+    }
+
+    /// All trades of accepted orders, oldest first.
+    pub fn all(world: &World) -> Vec<Self> {
+        world.exchange.trades().iter().map(|trade| Self::of(trade, world.now())).collect()
+    }
+}
+
+impl Stats {
+    /// The counts now.
+    pub fn of(shared: &Shared) -> Self {
+        let tally = shared.tally().clone();
+        let world = shared.world();
+        let mut by_status: BTreeMap<String, usize> = BTreeMap::new();
+        for order in world.exchange.orders() {
+            *by_status.entry(order.state.as_str().to_owned()).or_default() += 1;
+        }
+        Self {
+            now: world.now(),
+            markets: world.registry.all().len(),
+            rows: world.history.total(),
+            orders: by_status.values().sum(),
+            by_status,
+            trades: world.exchange.trades().len(),
+            tally,
+        }
+    }
+}
+
+/// `GET /sim/orders`.
+pub async fn orders(State(shared): State<Arc<Shared>>) -> Response {
+    reply::ok(&OrderView::all(&shared.world()))
+}
+
+/// `GET /sim/trades`.
+pub async fn trades(State(shared): State<Arc<Shared>>) -> Response {
+    reply::ok(&TradeView::all(&shared.world()))
+}
+
+/// `GET /sim/stats`.
+pub async fn stats(State(shared): State<Arc<Shared>>) -> Response {
+    reply::ok(&Stats::of(&shared))
+}
+
+/// `GET /sim/leaders`: the busiest first.
+pub async fn leaders(State(shared): State<Arc<Shared>>) -> Response {
+    reply::ok(&shared.world().leaders())
+}
+
+/// `GET /sim/faults`: those that wait.
+pub async fn faults(State(shared): State<Arc<Shared>>) -> Response {
+    reply::ok(&shared.faults())
+}
+
+/// `POST /sim/faults`: one fault or a list, added to those that wait.
+pub async fn add_faults(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
+    let list = serde_json::from_slice::<Vec<Fault>>(&body)
+        .or_else(|_| serde_json::from_slice::<Fault>(&body).map(|one| vec![one]));
+    match list {
+        Ok(list) => {
+            for fault in list {
+                shared.add_fault(fault);
+            }
+            reply::ok(&shared.faults())
+        }
+        Err(error) => reply::clob_error(400, &error.to_string()),
+    }
+}
+
+/// `DELETE /sim/faults`.
+pub async fn clear_faults(State(shared): State<Arc<Shared>>) -> Response {
+    shared.clear_faults();
+    reply::ok(&shared.faults())
+}
+
+/// `GET /sim/switches`.
+pub async fn switches(State(shared): State<Arc<Shared>>) -> Response {
+    reply::ok(&shared.switches())
+}
+
+/// `POST /sim/switches`: those that are named change, the others stay.
+pub async fn set_switches(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
+    let changed = || -> serde_json::Result<Switches> {
+        let mut all = serde_json::to_value(shared.switches())?;
+        let named: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&body)?;
+        if let Some(all) = all.as_object_mut() {
+            all.extend(named);
+        }
+        serde_json::from_value(all)
+    };
+    match changed() {
+        Ok(switches) => reply::ok(&shared.set_switches(|s| *s = switches)),
+        Err(error) => reply::clob_error(400, &error.to_string()),
+    }
+}
