@@ -1,2 +1,3 @@
-//! Placeholder until the bench is written.
-fn main() {}
+fn main() {
+    divan::main();
+}

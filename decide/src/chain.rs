@@ -54,8 +54,7 @@ pub struct Block {
 impl Block {
     /// Whether the decisions are those that the cut names.
     pub fn is_whole(&self) -> bool {
-        let leaves: Vec<Hash32> =
-            self.decisions.iter().map(|d| decision_leaf(&d.salt, d.datum())).collect();
+        let leaves: Vec<Hash32> = self.decisions.iter().map(|d| decision_leaf(&d.salt, d.datum())).collect();
         root(&leaves) == self.cut.decisions_root
     }
 }
@@ -82,7 +81,7 @@ impl Chain {
     }
 
     /// Takes the next record. Answers a cut once its last decision was taken.
-    pub fn push(&mut self, codec: &Codec, stored: Stored) -> Option<Block> {
+    pub fn push(&mut self, codec: &Codec, stored: &Stored) -> Option<Block> {
         let offset = stored.offset;
         let value = stored.record.value.clone().unwrap_or_default();
         match codec.decode::<DecisionsEvent>(&value) {
@@ -98,15 +97,15 @@ impl Chain {
                 }
                 let hash = codec.content_hash(&value);
                 (self.next, self.previous) = (cut.number + 1, hash);
-                self.open =
-                    Some(Block { cut, hash, offset, end: offset.next(), decisions: Vec::new() });
+                self.open = Some(Block { cut, hash, offset, end: offset.next(), decisions: Vec::new() });
             }
             Ok(DecisionsEvent::Decision(decision)) => {
                 let record = &stored.record;
                 let salt = record.header(eventlog::event::SALT).and_then(salt_from_hex);
-                let open = self.open.as_mut().filter(|open| {
-                    record.header(CUT) == Some(open.hash.to_string().as_bytes())
-                });
+                let open = self
+                    .open
+                    .as_mut()
+                    .filter(|open| record.header(CUT) == Some(open.hash.to_string().as_bytes()));
                 let (Some(open), Some(salt)) = (open, salt) else {
                     self.foreign += 1;
                     return None;

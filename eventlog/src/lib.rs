@@ -15,9 +15,11 @@ pub mod conformance;
 pub mod event;
 pub mod fault;
 mod group;
+pub mod kafka;
 mod manifest;
 pub mod memory;
 pub mod port;
 pub mod position;
+pub mod sqlite;
 
 pub use port::*;

@@ -20,7 +20,10 @@ impl Manifest {
         }
         let counts = [expected.wallet_partitions, expected.account_partitions, expected.market_partitions];
         if let Some(count) = counts.iter().find(|c| !(1..MOST_PARTITIONS).contains(*c)) {
-            return Err(LogError::Refused(format!("{count} partitions: a topic has 1 to {}", MOST_PARTITIONS - 1)));
+            return Err(LogError::Refused(format!(
+                "{count} partitions: a topic has 1 to {}",
+                MOST_PARTITIONS - 1
+            )));
         }
         Ok(Self {
             log_id: LogId::from_uuid(chance.uuid()),
@@ -62,7 +65,10 @@ impl Manifest {
         if (0..count).contains(&at.partition) {
             return Ok(());
         }
-        Err(LogError::Refused(format!("{} has {count} partitions, none of number {}", at.topic, at.partition)))
+        Err(LogError::Refused(format!(
+            "{} has {count} partitions, none of number {}",
+            at.topic, at.partition
+        )))
     }
 }
 

@@ -4,7 +4,7 @@ use std::{str::FromStr, time::Duration};
 
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::{
-    PgPool,
+    Connection, PgConnection, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
@@ -133,11 +133,13 @@ impl Connections {
     /// # Errors
     /// No password, no server, no such database, or a refusal.
     pub async fn pool(&self, role: Role, size: u32) -> Result<PgPool, ConnectError> {
-        let options = self.options(role)?;
-        let pool = PgPoolOptions::new().max_connections(size).acquire_timeout(Duration::from_secs(10));
-        // The bare connect first: a pool would answer any error with a timeout.
-        let probe = sqlx::Connection::close(<sqlx::PgConnection as sqlx::Connection>::connect_with(&options).await?);
-        let _ = probe.await;
-        Ok(pool.connect_with(options).await?)
+        pool(self.options(role)?, size).await
     }
+}
+
+pub(crate) async fn pool(options: PgConnectOptions, size: u32) -> Result<PgPool, ConnectError> {
+    // The bare connect first: where nobody listens, a pool would try until its own timeout and answer with that.
+    PgConnection::connect_with(&options).await?.close().await?;
+    let pool = PgPoolOptions::new().max_connections(size).acquire_timeout(Duration::from_secs(10));
+    Ok(pool.connect_with(options).await?)
 }

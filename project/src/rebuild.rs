@@ -152,9 +152,11 @@ impl Rebuild {
     ) -> Result<(), StoreError> {
         for stored in records {
             let read = fold::read(codec, stored);
-            if let Err(StoreError::Unacceptable(why)) = self.apply(log, vec![read.clone()], owners).await {
-                let event = Err(fold::Trouble::NotStorable(why));
-                self.apply(log, vec![fold::Read { event, ..read }], owners).await?;
+            match self.apply(log, vec![read.clone()], owners).await {
+                Err(StoreError::Unacceptable(why)) => {
+                    self.apply(log, vec![fold::Read { refused: Some(why), ..read }], owners).await?;
+                }
+                done => done?,
             }
         }
         Ok(())

@@ -135,12 +135,19 @@ pub async fn ensure(connections: &Connections, chance: &Chance) -> Result<(), Ro
     // Held until the connection ends.
     sqlx::query("select pg_advisory_lock($1)").bind(LOCK).execute(&mut connection).await?;
     for role in Role::ALL {
-        retried(async |connection| ensure_role(connection, role, admin.get_username()).await, &mut connection)
-            .await?;
+        retried(async |connection| ensure_role(connection, role, admin).await, &mut connection).await?;
         ensure_password(&mut connection, connections, role, chance).await?;
     }
-    drop(connection);
+    let _ = connection.close().await;
     take_over(connections).await
+}
+
+/// What the server says, as what it means for the admin.
+fn admin_error(admin: &PgConnectOptions, doing: &'static str, source: sqlx::Error) -> RolesError {
+    if code_of(&source).as_deref() == Some("42501") {
+        return RolesError::AdminTooWeak { user: admin.get_username().to_owned(), doing, source };
+    }
+    RolesError::Sql(source)
 }
 
 async fn connect(options: &PgConnectOptions) -> Result<PgConnection, ConnectError> {
@@ -148,7 +155,11 @@ async fn connect(options: &PgConnectOptions) -> Result<PgConnection, ConnectErro
 }
 
 /// The state of a role, and its powers that it must not have.
-async fn ensure_role(connection: &mut PgConnection, role: Role, admin: &str) -> Result<(), RolesError> {
+async fn ensure_role(
+    connection: &mut PgConnection,
+    role: Role,
+    admin: &PgConnectOptions,
+) -> Result<(), RolesError> {
     let found = sqlx::query(
         "select rolsuper, rolbypassrls, rolcreaterole, rolcreatedb, rolreplication, rolcanlogin and not rolinherit,
              array(select g.rolname::text from pg_auth_members m join pg_roles g on g.oid = m.roleid
@@ -158,7 +169,7 @@ async fn ensure_role(connection: &mut PgConnection, role: Role, admin: &str) -> 
     .bind(role.name())
     .fetch_optional(&mut *connection)
     .await?;
-    let weak = |source| RolesError::AdminTooWeak { user: admin.to_owned(), doing: "make roles", source };
+    let weak = |source| admin_error(admin, "make roles", source);
     let Some(found) = found else {
         let make = format!(
             "create role {role} login nosuperuser nobypassrls nocreaterole nocreatedb noreplication noinherit"
@@ -197,12 +208,11 @@ async fn ensure_password(
     // The server gets the verifier only, so that no log of statements holds the password.
     let verifier = scram::verifier(connections.password(role)?, chance.bytes());
     let give = format!("alter role {role} password '{verifier}'");
-    let admin = connections.admin().get_username();
+    let weak = |source| admin_error(connections.admin(), "set passwords of roles", source);
     retried(
         async |connection| {
-            sqlx::raw_sql(AssertSqlSafe(give.clone())).execute(connection).await.map(drop).map_err(|source| {
-                RolesError::AdminTooWeak { user: admin.to_owned(), doing: "set passwords of roles", source }
-            })
+            let given = sqlx::raw_sql(AssertSqlSafe(give.clone())).execute(connection).await;
+            given.map(drop).map_err(weak)
         },
         connection,
     )
@@ -233,8 +243,8 @@ async fn refused(options: &PgConnectOptions) -> Result<Option<sqlx::Error>, Role
 async fn take_over(connections: &Connections) -> Result<(), RolesError> {
     let admin = connections.admin();
     let mut connection = connect(admin).await?;
-    let doing = "hand the database over to `owner`";
-    let weak = |source| RolesError::AdminTooWeak { user: admin.get_username().to_owned(), doing, source };
+    sqlx::query("select pg_advisory_lock($1)").bind(LOCK).execute(&mut connection).await?;
+    let weak = |source| admin_error(admin, "hand the database over to `owner`", source);
     let (database, user, is_ours, schema_is_ours, is_super): (String, String, bool, bool, bool) = sqlx::query_as(
         "select quote_ident(current_database()), quote_ident(current_user),
              (select pg_get_userbyid(datdba) = 'owner' from pg_database where datname = current_database()),
@@ -270,10 +280,12 @@ async fn take_over(connections: &Connections) -> Result<(), RolesError> {
     let roles = Role::RUNTIME.map(Role::name).join(", ");
     // The admin keeps its way in: the next migration begins with it.
     let close = format!(
-        "begin; select pg_advisory_xact_lock({LOCK}); revoke all on database {database} from public;
+        "begin; revoke all on database {database} from public;
          grant connect on database {database} to {roles}, {user}; commit;"
     );
     sqlx::raw_sql(AssertSqlSafe(close)).execute(&mut owner).await?;
+    let _ = owner.close().await;
+    let _ = connection.close().await;
     Ok(())
 }
 
@@ -304,7 +316,7 @@ fn is_collision(error: &sqlx::Error) -> bool {
 }
 
 fn code_of(error: &sqlx::Error) -> Option<String> {
-    error.as_database_error().and_then(|e| e.code()).map(std::borrow::Cow::into_owned)
+    error.as_database_error().and_then(sqlx::error::DatabaseError::code).map(std::borrow::Cow::into_owned)
 }
 
 /// A role for each of the names, by name.

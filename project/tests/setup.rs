@@ -1,4 +1,5 @@
 //! Roles and migrations on a real server.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 use project::{Connections, Role, check_version, migrate};
 use runtime::Chance;

@@ -105,7 +105,10 @@ mod tests {
     #[test]
     fn quantiles_lie_on_the_lines_between_their_knots() {
         let q = Quantiles(&[(0, 10), (50_000, 20), (PARTS, 1_020)]);
-        assert_eq!((q.at(0), q.at(25_000), q.at(50_000), q.at(75_000), q.at(PARTS)), (10, 15, 20, 520, 1_020));
+        assert_eq!(
+            (q.at(0), q.at(25_000), q.at(50_000), q.at(75_000), q.at(PARTS)),
+            (10, 15, 20, 520, 1_020)
+        );
     }
 
     #[test]

@@ -86,7 +86,10 @@ impl Facts {
             serde_json::from_str::<Vec<venue::wire::gamma::GammaEvent>>(&json).ok()?.into_iter().next()
         });
         let event_slug = event.as_ref().map(|e| e.slug.as_str().into());
-        let resolved = matches!(row.get(&["umaResolutionStatus", "resolutionStatus"]).as_deref(), Some("resolved" | "settled"));
+        let resolved = matches!(
+            row.get(&["umaResolutionStatus", "resolutionStatus"]).as_deref(),
+            Some("resolved" | "settled")
+        );
         let prices = list(row, &["outcomePrices", "outcome_prices"])?;
         let payouts = (resolved || truth(row, "closed")).then(|| payouts(&prices)).flatten();
         Ok(Self {

@@ -190,7 +190,10 @@ mod tests {
         let mut meet = || faults.meet("POST", "/order").map(|f| f.answer);
         assert_eq!(meet(), None);
         let restarting = Some(Fault::restarting().answer);
-        assert_eq!((meet(), meet(), meet(), meet()), (restarting.clone(), restarting, Some(Answer::Drop), None));
+        assert_eq!(
+            (meet(), meet(), meet(), meet()),
+            (restarting.clone(), restarting, Some(Answer::Drop), None)
+        );
         assert_eq!(faults.meet("GET", "/order"), None);
     }
 

@@ -56,7 +56,13 @@ pub struct History {
 impl History {
     /// An empty history that keeps at most so many rows: the oldest are dropped.
     pub fn new(keep: usize) -> Self {
-        Self { rows: VecDeque::new(), base: 0, keep: keep.max(1), all: VecDeque::new(), by_wallet: BTreeMap::new() }
+        Self {
+            rows: VecDeque::new(),
+            base: 0,
+            keep: keep.max(1),
+            all: VecDeque::new(),
+            by_wallet: BTreeMap::new(),
+        }
     }
 
     /// Adds a row. Its second may lie before that of rows already there.

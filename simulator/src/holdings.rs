@@ -134,6 +134,9 @@ mod tests {
         assert_eq!((held.shares, held.cost), (Shares::from_units(15), "7.5".parse().unwrap()));
         assert_eq!(held.realized, Usdc::from_units(1));
         held.sell(Shares::from_units(20), price(500_000));
-        assert_eq!((held.shares, held.cost, held.oversold), (Shares::ZERO, Usdc::ZERO, Shares::from_units(5)));
+        assert_eq!(
+            (held.shares, held.cost, held.oversold),
+            (Shares::ZERO, Usdc::ZERO, Shares::from_units(5))
+        );
     }
 }

@@ -82,7 +82,9 @@ pub enum StateError {
         source: io::Error,
     },
     /// Another simulator has it open.
-    #[error("the simulator's state file {path} is in use: stop the other simulator, or give each its own file")]
+    #[error(
+        "the simulator's state file {path} is in use: stop the other simulator, or give each its own file"
+    )]
     InUse {
         /// The file.
         path: PathBuf,

@@ -74,8 +74,17 @@ impl ApiKey {
     }
 
     /// Whether a request was signed with this key: the passphrase, and the HMAC of exactly these bytes.
-    pub fn signed(&self, passphrase: &str, signature: &str, now_secs: i64, method: &str, path: &str, body: &[u8]) -> bool {
+    pub fn signed(
+        &self,
+        passphrase: &str,
+        signature: &str,
+        now_secs: i64,
+        method: &str,
+        path: &str,
+        body: &[u8],
+    ) -> bool {
         passphrase == self.passphrase.expose_secret()
-            && l2_signature(&self.secret, now_secs, method, path, body).is_ok_and(|expected| expected == signature)
+            && l2_signature(&self.secret, now_secs, method, path, body)
+                .is_ok_and(|expected| expected == signature)
     }
 }

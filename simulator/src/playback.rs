@@ -201,7 +201,8 @@ impl<'a> Seen<'a> {
     fn note(&mut self, row: &'a TapeRow, facts: Option<&'a Facts>) {
         self.sample.get_or_insert(row);
         let RowKind::Trade { asset, price, .. } = &row.kind else { return };
-        let known = facts.filter(|f| f.tokens.len() == 2).and_then(|f| f.tokens.iter().position(|t| t == asset));
+        let known =
+            facts.filter(|f| f.tokens.len() == 2).and_then(|f| f.tokens.iter().position(|t| t == asset));
         let labelled = usize::from(row.outcome_index);
         let place = self
             .tokens
@@ -256,7 +257,10 @@ impl<'a> Seen<'a> {
             id: facts.and_then(|f| f.id).unwrap_or_else(|| u64::from(at.0) + 1),
             condition,
             version: facts.map_or(MarketVersion::V1, |f| f.version),
-            title: facts.and_then(|f| f.title.clone()).or_else(|| text(|r| &r.title)).unwrap_or_else(|| slug.clone()),
+            title: facts
+                .and_then(|f| f.title.clone())
+                .or_else(|| text(|r| &r.title))
+                .unwrap_or_else(|| slug.clone()),
             event_slug: facts
                 .and_then(|f| f.event_slug.clone())
                 .or_else(|| text(|r| &r.event_slug))

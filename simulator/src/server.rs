@@ -40,7 +40,9 @@ pub enum SimulatorError {
     #[error(transparent)]
     Creds(#[from] CredsError),
     /// The port.
-    #[error("the simulator cannot listen on 127.0.0.1:{port}: {source}: choose another port, or 0 for a free one")]
+    #[error(
+        "the simulator cannot listen on 127.0.0.1:{port}: {source}: choose another port, or 0 for a free one"
+    )]
     Port {
         /// Which.
         port: u16,

@@ -198,15 +198,13 @@ pub fn recall(world: &mut World, keys: &mut Keys, lines: &[Line]) -> Result<usiz
             Line::Order { at, received, body, hold_millis, fails } => {
                 let post = PostOrder::read(body.as_bytes()).map_err(|e| (n, e.to_string()))?;
                 world.advance(*at);
-                let arrival = Arrival {
-                    post,
-                    received: *received,
-                    hold: hold_of(*hold_millis),
-                    fails: *fails,
-                };
+                let arrival =
+                    Arrival { post, received: *received, hold: hold_of(*hold_millis), fails: *fails };
                 match world.place(arrival, false) {
                     Ok(_) | Err(crate::exchange::Refusal::NoMatch(_)) => orders += 1,
-                    Err(refusal) => return Err((n, format!("the order was taken then and is not now: {refusal}"))),
+                    Err(refusal) => {
+                        return Err((n, format!("the order was taken then and is not now: {refusal}")));
+                    }
                 }
             }
             Line::Again { id } => world.exchange.seen_again(*id),

@@ -48,7 +48,13 @@ pub struct World {
 
 impl World {
     /// A world that begins at `epoch`, and keeps at most so many rows.
-    pub fn new(source: Box<dyn Source>, rules: Rules, table: ExchangeTable, epoch: Timestamp, keep: usize) -> Self {
+    pub fn new(
+        source: Box<dyn Source>,
+        rules: Rules,
+        table: ExchangeTable,
+        epoch: Timestamp,
+        keep: usize,
+    ) -> Self {
         let mut holdings = Holdings::default();
         for opening in source.openings() {
             holdings.open(&opening);
@@ -149,7 +155,8 @@ impl World {
     /// The price of a token now: of the last print, else the one the market opened with.
     pub fn price(&self, token: TokenRef) -> Price {
         let opening = || {
-            let price = self.registry.get(token.market).map_or(Price::from_micro(ONE / 2), |m| m.opening_price);
+            let price =
+                self.registry.get(token.market).map_or(Price::from_micro(ONE / 2), |m| m.opening_price);
             if token.second { price.complement() } else { price }
         };
         match self.registry.get(token.market).and_then(|m| m.payouts) {
@@ -213,7 +220,9 @@ impl World {
         let mut live: Vec<_> = self
             .exchange
             .orders()
-            .filter(|o| o.owner == owner && matches!(o.state, ClobOrderStatus::Live | ClobOrderStatus::Unmatched))
+            .filter(|o| {
+                o.owner == owner && matches!(o.state, ClobOrderStatus::Live | ClobOrderStatus::Unmatched)
+            })
             .collect();
         live.sort_by_key(|o| (o.accepted, o.id));
         live

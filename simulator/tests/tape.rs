@@ -1,5 +1,7 @@
 //! Recorded tapes, in every shape in which people keep them.
 
+mod common;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::Write as _,
@@ -8,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use common::get;
 use runtime::VirtualClock;
 use schemas::{Address, AssetId, Shares, Side, Timestamp};
 use simulator::{
@@ -192,14 +195,11 @@ fn repeated_rows_are_dropped_unless_they_are_to_be_kept() {
 
 #[test]
 fn a_wallet_opens_with_the_smallest_position_that_keeps_its_balance_from_going_negative() {
-    let text: String = [
-        row(10, "SELL", "4", "0.5", 1),
-        row(11, "BUY", "10", "0.5", 2),
-        row(12, "SELL", "8.5", "0.5", 3),
-    ]
-    .iter()
-    .map(|r| json_row(r, false) + "\n")
-    .collect();
+    let text: String =
+        [row(10, "SELL", "4", "0.5", 1), row(11, "BUY", "10", "0.5", 2), row(12, "SELL", "8.5", "0.5", 3)]
+            .iter()
+            .map(|r| json_row(r, false) + "\n")
+            .collect();
     let openings = Tape::parse(&text, false).openings(|_| Vec::new());
     // 4 for the first; then 0 + 10 - 8.5 needs no more.
     assert_eq!(openings.len(), 1);
@@ -226,12 +226,16 @@ fn balances_never_go_negative(tape: &Tape) {
 }
 
 fn nobel(test: &str) -> Option<PathBuf> {
-    testkit::shared_dir(test).map(|dir| dir.join("data/nobel-2025-trades/trades.csv.gz"))
+    testkit::shared_dir(test, "data/nobel-2025-trades").map(|dir| dir.join("trades.csv.gz"))
 }
 
 #[test]
 fn the_recorded_tape_of_5000_rows_has_1500_distinct_ones_and_never_a_negative_balance() {
-    let Some(path) = nobel("nobel_tape") else { return };
+    let Some(path) =
+        nobel("the_recorded_tape_of_5000_rows_has_1500_distinct_ones_and_never_a_negative_balance")
+    else {
+        return;
+    };
     let tape = Tape::load(&path, false).unwrap();
     assert_eq!((tape.rows.len(), tape.repeated, tape.broken.len()), (1_500, 3_500, 0));
     assert_eq!(tape.wallets().len(), 665);
@@ -242,8 +246,8 @@ fn the_recorded_tape_of_5000_rows_has_1500_distinct_ones_and_never_a_negative_ba
 
 #[test]
 fn recordings_with_other_columns_and_other_activity_are_read() {
-    let Some(dir) = testkit::shared_dir("other_recordings") else { return };
-    let data = dir.join("data");
+    let test = "recordings_with_other_columns_and_other_activity_are_read";
+    let Some(data) = testkit::shared_dir(test, "data") else { return };
     let equal = data.join("wallet-fill-collisions/wallet_trades_aa9a7e9e.csv.gz");
     let kept = Tape::load(&equal, true).unwrap();
     assert_eq!((kept.rows.len(), kept.broken.len()), (161, 0));
@@ -255,15 +259,9 @@ fn recordings_with_other_columns_and_other_activity_are_read() {
     assert!(activity.rows.iter().any(|r| matches!(r.kind, RowKind::Activity(_))));
 }
 
-async fn get(base: &str, path: &str) -> serde_json::Value {
-    let answer = reqwest::get(format!("{base}{path}")).await.unwrap();
-    let text = answer.text().await.unwrap();
-    serde_json::from_str(&text).unwrap_or_else(|e| panic!("{path}: {e}: {text}"))
-}
-
 #[tokio::test]
 async fn the_recorded_tape_is_served_as_if_it_happened_now_row_by_row() {
-    let Some(path) = nobel("nobel_served") else { return };
+    let Some(path) = nobel("the_recorded_tape_is_served_as_if_it_happened_now_row_by_row") else { return };
     let facts = path.parent().unwrap().parent().unwrap();
     let facts = facts.join("gamma-resolutions/gamma_markets_resolutions_2021-01_2025-11.csv.zst");
     let start = Timestamp::from_secs(1_790_000_000);
@@ -284,8 +282,7 @@ async fn the_recorded_tape_is_served_as_if_it_happened_now_row_by_row() {
     let openings = opening.openings(|_| Vec::new());
     let expected: BTreeSet<_> =
         openings.iter().filter(|o| o.wallet == busiest).map(|o| o.asset.to_string()).collect();
-    let positions =
-        get(&base, &format!("/v2/positions?user={busiest}&filter_amount=0&limit=500")).await;
+    let positions = get(&base, &format!("/v2/positions?user={busiest}&filter_amount=0&limit=500")).await;
     let shown: BTreeSet<_> = positions["data"]
         .as_array()
         .unwrap()

@@ -120,15 +120,13 @@ pub fn market_buy(limit: Price, usdc: Usdc, tick: Tick) -> Result<Amounts, Amoun
     let step = unit(places);
     let price = in_range(limit.micro().div_euclid(step) * step, limit, tick)?;
     let maker = whole_size(usdc.micro())?;
-    // As the official clients do it: up at four decimals more than an amount has, then down at its own.
-    let amount_places = places + 2;
-    let scale = 10i128.pow(amount_places + 4);
-    let (numerator, price) = (i128::from(maker) * scale, i128::from(price.micro()));
-    let fine = -(-numerator).div_euclid(price);
-    let coarse = fine.div_euclid(10_000);
-    let taker = i64::try_from(coarse)
+    // The official clients first round up four decimals further down, to undo binary fractions. With integers
+    // that never shows: a price has at most four digits, so no quotient comes that close to the next step.
+    let amount_step = unit(places + 2);
+    let exact = i128::from(maker) * i128::from(ONE) / i128::from(price.micro());
+    let taker = i64::try_from(exact)
+        .map(|taker| taker / amount_step * amount_step)
         .ok()
-        .and_then(|t| t.checked_mul(unit(amount_places)))
         .filter(|t| *t > 0)
         .ok_or(AmountsError::SizeOutOfRange)?;
     Ok(Amounts { maker, taker })

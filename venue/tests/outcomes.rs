@@ -155,7 +155,7 @@ fn whatever_leaves_a_doubt_is_unknown() {
         (400, "{}".to_owned()),
         (403, "<html>Attention Required! | Cloudflare</html>".to_owned()),
         (404, "404 page not found".to_owned()),
-        (408, error("request timeout")),
+        (408, error("slow")),
         (500, error("could not insert order")),
         (500, error("order timed out")),
         (500, error("there are no matching orders")),
@@ -325,7 +325,7 @@ proptest! {
 #[test]
 fn sizes_that_no_unit_explains_are_refused() {
     let known = Shares::from_units(5);
-    for bad in ["", "x", "0", "-5", "99999999999999999999"] {
+    for bad in ["", "x", "0", "-5", "0.001", "6000000000", "99999999999999999999"] {
         assert!(SizeUnits::of_order(&Literal::new(bad), known).is_err(), "{bad}");
     }
     assert!(SizeUnits::of_order(&Literal::new("5"), Shares::ZERO).is_err());

@@ -119,11 +119,7 @@ impl Planned {
 
     /// The decision could not be made.
     pub fn failed(why: impl Into<String>) -> Self {
-        Self {
-            outcome: Outcome::Error,
-            error: Some(why.into()),
-            ..Self::skipped(Reason::DecisionFailed)
-        }
+        Self { outcome: Outcome::Error, error: Some(why.into()), ..Self::skipped(Reason::DecisionFailed) }
     }
 
     /// An order.

@@ -89,9 +89,11 @@ impl Settings {
             max_open_orders: policy.max_open_orders.unwrap_or(3),
             stale_replace_delta: policy.stale_replace_delta.unwrap_or(Price::from_micro(30_000)),
             max_fee_fraction: policy.max_fee_fraction.unwrap_or(50_000),
-            min_target_side_fraction: policy
-                .min_target_side_fraction
-                .unwrap_or(if judged { 200_000 } else { 0 }),
+            min_target_side_fraction: policy.min_target_side_fraction.unwrap_or(if judged {
+                200_000
+            } else {
+                0
+            }),
             vwap_tolerance: vwap.filter(|t| t.micro() >= 0),
             sell_policy: policy.sell_policy.unwrap_or(SellPolicy::Fraction),
             allow_both_sides: policy.allow_both_sides.unwrap_or(false),

@@ -138,6 +138,12 @@ pub(crate) struct Move {
     pub after: Holding,
 }
 
+/// What is folded again on a snapshot.
+enum Again {
+    Fill(SeenKey, Timestamp, Shares, Usdc),
+    Change(Vec<TokenDelta>),
+}
+
 /// `notional` for `part` of `whole` shares.
 fn part_of(notional: Usdc, part: Shares, whole: Shares) -> Usdc {
     if part == whole {
@@ -167,13 +173,7 @@ impl State {
     }
 
     /// How many shares of a fill, and for what, lie beyond the snapshot.
-    fn beyond(
-        &self,
-        key: &SeenKey,
-        filled_at: Timestamp,
-        shares: Shares,
-        notional: Usdc,
-    ) -> (Shares, Usdc) {
+    fn beyond(&self, key: &SeenKey, filled_at: Timestamp, shares: Shares, notional: Usdc) -> (Shares, Usdc) {
         let contained = self
             .followed
             .get(&key.0)
@@ -250,12 +250,7 @@ impl State {
             Side::Buy => Holding::default(),
             // The shares come back at the average of what stayed, or at their sale price.
             Side::Sell => {
-                let back = mul_div(
-                    current.cost.micro(),
-                    moved.micro(),
-                    current.shares.micro(),
-                    Round::Down,
-                );
+                let back = mul_div(current.cost.micro(), moved.micro(), current.shares.micro(), Round::Down);
                 current.plus(moved, back.map_or(notional, Usdc::from_micro))
             }
         };
@@ -320,10 +315,6 @@ impl State {
         }
         for p in positions {
             self.hold(wallet, &p.asset, Holding { shares: p.shares, cost: p.cost });
-        }
-        enum Again {
-            Fill(SeenKey, Timestamp, Shares, Usdc),
-            Change(Vec<TokenDelta>),
         }
         let mut again: BTreeMap<u64, Again> = BTreeMap::new();
         for (key, s) in self.seen.iter().filter(|((w, ..), _)| *w == wallet) {

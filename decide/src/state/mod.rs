@@ -15,9 +15,7 @@ pub mod tracked;
 
 use std::{io, time::Duration};
 
-use schemas::{
-    Address, AssetId, BillingAccountId, IdempotencyKey, Mode, NaturalKey, TargetRowId, Timestamp,
-};
+use schemas::{Address, AssetId, BillingAccountId, IdempotencyKey, Mode, NaturalKey, TargetRowId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use self::{
@@ -201,11 +199,6 @@ pub(crate) fn seen_key(of: NaturalKey) -> SeenKey {
 }
 
 /// Whose position: (tenant, target, token, mode), by the target's wallet first.
-pub(crate) fn own_key(
-    wallet: Address,
-    account: BillingAccountId,
-    mode: Mode,
-    asset: &AssetId,
-) -> OwnKey {
+pub(crate) fn own_key(wallet: Address, account: BillingAccountId, mode: Mode, asset: &AssetId) -> OwnKey {
     OwnKey { wallet, account, mode, asset: asset.clone() }
 }

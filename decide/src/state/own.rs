@@ -8,8 +8,8 @@
 use std::{ops::Bound, time::Duration};
 
 use schemas::{
-    Address, AssetId, BillingAccountId, ConditionId, IdempotencyKey, Mode, Price, Round, Shares, Side,
-    Timestamp, Usdc,
+    Address, AssetId, BillingAccountId, ConditionId, IdempotencyKey, Mode, OrderStatus, Price, Round, Shares,
+    Side, Timestamp, Usdc,
     events::{OrderState, OwnView, TokenResolved},
 };
 use serde::{Deserialize, Serialize};
@@ -82,6 +82,10 @@ pub struct Open {
     pub revision: Option<i64>,
     /// When it stops counting for want of any order event.
     pub until: Timestamp,
+    /// The order it replaces.
+    pub replaces: Option<IdempotencyKey>,
+    /// Whether another replaces it: what it fills is subtracted from that one, which counts in its place.
+    pub replaced: bool,
 }
 
 impl Open {
@@ -122,6 +126,7 @@ pub(crate) struct Placed {
     pub shares: Shares,
     pub full: Usdc,
     pub until: Timestamp,
+    pub replaces: Option<IdempotencyKey>,
 }
 
 impl State {
@@ -130,6 +135,7 @@ impl State {
         let sequence = self.sequence.next();
         self.kept.remove(&placed.key.own);
         self.expire(placed.until, Expiring::Silent(placed.key.clone()));
+        self.set_replaced(&placed.key, placed.replaces, true);
         self.open.set(
             placed.key,
             Open {
@@ -143,8 +149,18 @@ impl State {
                 filled_usdc: Usdc::ZERO,
                 revision: None,
                 until: placed.until,
+                replaces: placed.replaces,
+                replaced: false,
             },
         );
+    }
+
+    fn set_replaced(&mut self, by: &OrderKey, key: Option<IdempotencyKey>, replaced: bool) {
+        let Some(key) = key else { return };
+        let key = OrderKey { own: by.own.clone(), key, attempt: 0 };
+        if let Some(open) = self.open.get(&key).cloned() {
+            self.open.set(key, Open { replaced, ..open });
+        }
     }
 
     /// A desire below the floor that waits for the next.
@@ -182,6 +198,10 @@ impl State {
             (None, None) => self.sequence.next(),
         };
         if order.status.is_final() {
+            if order.status == OrderStatus::Denied {
+                // It will not take the other one's place after all.
+                self.set_replaced(&key, open.as_ref().and_then(|o| o.replaces), false);
+            }
             self.open.remove(&key);
             let until = clock.plus(REMEMBERED);
             self.done.set(
@@ -216,6 +236,8 @@ impl State {
                 filled_usdc: order.filled_usdc,
                 revision: Some(order.revision),
                 until: order.changed_at,
+                replaces: open.as_ref().and_then(|o| o.replaces),
+                replaced: open.as_ref().is_some_and(|o| o.replaced),
             },
         );
     }
@@ -307,8 +329,7 @@ impl State {
         own: &OwnKey,
         clock: Timestamp,
     ) -> impl Iterator<Item = (&'s OrderKey, &'s Open)> {
-        let first =
-            OrderKey { own: own.clone(), key: IdempotencyKey::ZERO, attempt: i32::MIN };
+        let first = OrderKey { own: own.clone(), key: IdempotencyKey::ZERO, attempt: i32::MIN };
         let own = own.clone();
         self.open
             .range((Bound::Included(first), Bound::Unbounded))
@@ -336,6 +357,9 @@ impl State {
         let mut oldest = u64::MAX;
         for (key, open) in self.open_of(own, clock).filter(|(_, open)| open.side == Side::Buy) {
             view.pending = view.pending.saturating_add(open.unfilled());
+            if open.replaced {
+                continue;
+            }
             view.exposure = view.exposure.saturating_add(open.pending());
             view.resting += 1;
             if open.sequence < oldest {

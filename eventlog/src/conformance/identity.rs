@@ -17,7 +17,10 @@ pub async fn a_wrong_log_is_refused(h: &dyn Harness) {
     append_numbered(&*log, at(Topic::Fills, 0), 0..1).await;
     let manifest = log.manifest().clone();
     assert_eq!(manifest.venue, VenueKind::Simulator);
-    assert_eq!((manifest.wallet_partitions, manifest.account_partitions, manifest.market_partitions), (4, 2, 2));
+    assert_eq!(
+        (manifest.wallet_partitions, manifest.account_partitions, manifest.market_partitions),
+        (4, 2, 2)
+    );
 
     let real = Expected { venue: VenueKind::Real, ..expected() };
     match h.open(&place, &real).await {
@@ -58,7 +61,12 @@ pub async fn racing_creators_make_one_log(h: &dyn Harness) {
         let place = h.fresh().await;
         // The counts differ: the manifest must be one creator's as a whole.
         let wanted: Vec<_> = (1..=6)
-            .map(|n| Expected { wallet_partitions: n, account_partitions: n, market_partitions: n, ..expected() })
+            .map(|n| Expected {
+                wallet_partitions: n,
+                account_partitions: n,
+                market_partitions: n,
+                ..expected()
+            })
             .collect();
         let opened = futures_util::future::join_all(wanted.iter().map(|e| h.open(&place, e))).await;
         let logs: Vec<_> = opened.into_iter().map(|l| l.expect("opened")).collect();
@@ -67,7 +75,9 @@ pub async fn racing_creators_make_one_log(h: &dyn Harness) {
         for log in &logs {
             let m = log.manifest();
             assert_eq!(m, logs[0].manifest());
-            assert!(m.wallet_partitions == m.account_partitions && m.account_partitions == m.market_partitions);
+            assert!(
+                m.wallet_partitions == m.account_partitions && m.account_partitions == m.market_partitions
+            );
         }
         for (n, log) in logs.iter().enumerate() {
             append_numbered(&**log, at(Topic::Fills, 0), n..n + 1).await;
@@ -88,7 +98,10 @@ pub async fn stored_offsets_are_checked(h: &dyn Harness) {
     let stand = read_all(&*log, of).await;
     for n in 0..10 {
         let stored = StoredOffset::after(&codec, log.manifest().log_id, &stand[n]);
-        assert_eq!(stored, StoredOffset::take(&*log, &codec, of, stand[n].offset.next()).await.expect("taken"));
+        assert_eq!(
+            stored,
+            StoredOffset::take(&*log, &codec, of, stand[n].offset.next()).await.expect("taken")
+        );
         stored.check(&*log, &codec).await.expect("it is of this log");
     }
     start.check(&*log, &codec).await.expect("the start is in every log");
@@ -100,7 +113,10 @@ pub async fn stored_offsets_are_checked(h: &dyn Harness) {
     append_numbered(&*other, of, 8..9).await;
     let stored = StoredOffset::after(&codec, log.manifest().log_id, &stand[6]);
     assert!(matches!(stored.check(&*other, &codec).await, Err(PositionError::OfAnotherLog { .. })));
-    let disguised = |n: usize| StoredOffset { log_id: other.manifest().log_id, ..StoredOffset::after(&codec, log.manifest().log_id, &stand[n]) };
+    let disguised = |n: usize| StoredOffset {
+        log_id: other.manifest().log_id,
+        ..StoredOffset::after(&codec, log.manifest().log_id, &stand[n])
+    };
     disguised(6).check(&*other, &codec).await.expect("the same up to here");
     disguised(8).check(&*other, &codec).await.expect("the record before it is the same");
     assert!(matches!(disguised(7).check(&*other, &codec).await, Err(PositionError::Mismatch { .. })));

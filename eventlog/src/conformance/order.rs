@@ -6,7 +6,8 @@ use bytes::Bytes;
 use schemas::{Timestamp, topics::Topic};
 
 use super::{
-    Consumer, Harness, Lost, append_numbered, at, done, fresh_log, group, number_of, numbered, numbers, read_all,
+    Consumer, Harness, Lost, append_numbered, at, done, fresh_log, group, number_of, numbered, numbers,
+    read_all,
 };
 use crate::port::{Append, Header, LogError, Offset, Record, Written};
 
@@ -116,9 +117,8 @@ pub async fn what_is_written_is_what_is_read(h: &dyn Harness) {
         },
     ];
     let to = at(Topic::Orders, 3);
-    let appends = |records: &[Record]| -> Vec<_> {
-        records.iter().map(|r| Append { to, record: r.clone() }).collect()
-    };
+    let appends =
+        |records: &[Record]| -> Vec<_> { records.iter().map(|r| Append { to, record: r.clone() }).collect() };
     done(log.append(appends(&records)).await);
     let read: Vec<_> = read_all(&*log, to).await.into_iter().map(|s| s.record).collect();
     assert_eq!(read, records, "a range read gives what was appended");

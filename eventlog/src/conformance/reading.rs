@@ -73,7 +73,8 @@ pub async fn offsets_are_found_by_time(h: &dyn Harness) {
         (400, Some(6)),
         (401, None),
     ] {
-        let found = log.offset_at(of, Timestamp::from_millis(1_700_000_000_000 + time)).await.expect("a place");
+        let found =
+            log.offset_at(of, Timestamp::from_millis(1_700_000_000_000 + time)).await.expect("a place");
         assert_eq!(found, expected.map_or(end, |n: usize| stand[n].offset), "time {time}");
     }
     let empty = at(Topic::Markets, 0);

@@ -38,7 +38,7 @@ impl Appender {
         };
         let mut index = 0;
         while let Some(record) = records.get(index) {
-            match producer.send(config, &batch, index, record) {
+            match producer.send(config, record, &batch, index) {
                 Ok(true) => index += 1,
                 Ok(false) => tokio::time::sleep(FULL).await,
                 Err(error) if index == 0 => return Written::NotDone(log_error("appending", &error)),

@@ -23,7 +23,7 @@ use super::{
     error::log_error,
     record::{message_headers, message_time},
 };
-use crate::port::{Append, LogError, Offset};
+use crate::port::{Append, LogError, Offset, Record};
 
 /// How long the polling thread sleeps at most before it looks whether it should end.
 const POLL: Duration = Duration::from_millis(100);
@@ -145,18 +145,29 @@ impl Producer {
     pub(super) fn send(
         &self,
         config: &KafkaConfig,
+        append: &Append,
         batch: &Arc<Batch>,
         index: usize,
-        append: &Append,
     ) -> Result<bool, KafkaError> {
-        let topic = config.topic(append.to.topic);
+        self.send_to(&config.topic(append.to.topic), append.to.partition, &append.record, batch, index)
+    }
+
+    /// The same for a topic of any name.
+    pub(super) fn send_to(
+        &self,
+        topic: &str,
+        partition: i32,
+        record: &Record,
+        batch: &Arc<Batch>,
+        index: usize,
+    ) -> Result<bool, KafkaError> {
         let ticket = Box::new(Ticket { batch: batch.clone(), index });
-        let mut message = BaseRecord::with_opaque_to(&topic, ticket)
-            .partition(append.to.partition)
-            .timestamp(message_time(append.record.timestamp));
-        message.key = append.record.key.as_deref();
-        message.payload = append.record.value.as_deref();
-        message.headers = message_headers(&append.record);
+        let mut message = BaseRecord::with_opaque_to(topic, ticket)
+            .partition(partition)
+            .timestamp(message_time(record.timestamp));
+        message.key = record.key.as_deref();
+        message.payload = record.value.as_deref();
+        message.headers = message_headers(record);
         match self.client.send(message) {
             Ok(()) => Ok(true),
             Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => Ok(false),

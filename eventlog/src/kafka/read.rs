@@ -11,6 +11,7 @@ use rdkafka::{
     config::FromClientConfigAndContext,
     consumer::{BaseConsumer, Consumer, ConsumerContext},
     error::KafkaError,
+    metadata::Metadata,
     types::RDKafkaErrorCode as Code,
 };
 use runtime::Clock;
@@ -54,6 +55,13 @@ pub(super) struct View {
 }
 
 impl View {
+    /// What the broker says of a topic. Blocks.
+    pub(super) fn metadata(&self, topic: &str, wait: Duration) -> Result<Metadata, LogError> {
+        let metadata = self.consumer.fetch_metadata(Some(topic), wait);
+        drain(&self.consumer);
+        metadata.map_err(|e| log_error("asking for topics", &e))
+    }
+
     /// Blocks.
     pub(super) fn extent(&self, at: TopicPartition) -> Result<Extent, LogError> {
         let (start, end) = self

@@ -15,7 +15,7 @@ use rdkafka::{
 use runtime::Clock;
 
 use super::{
-    config::KafkaConfig,
+    config::{KafkaConfig, TRANSACTION_TIMEOUT},
     error::{is_fenced, log_error},
     producer::{Batch, Producer},
 };
@@ -57,7 +57,8 @@ impl Transactional {
         let producer = Producer::new(&config.transactional(id, limit))?;
         producer
             .client()
-            .init_transactions(limit)
+            // The first one ever also makes the broker set up its own topic for transactions.
+            .init_transactions(TRANSACTION_TIMEOUT)
             .map_err(|e| log_error("taking over the transactions of these partitions", &e))?;
         Ok(Self { producer, config: config.clone(), clock: clock.clone(), limit })
     }
@@ -99,7 +100,7 @@ impl Transactional {
         let batch = Batch::new(records.len(), move |outcomes| drop(done.send(outcomes)));
         let mut index = 0;
         while let Some(record) = records.get(index) {
-            if self.producer.send(&self.config, &batch, index, record)? {
+            if self.producer.send(&self.config, record, &batch, index)? {
                 index += 1;
             } else {
                 thread::sleep(Duration::from_millis(1));

@@ -124,7 +124,7 @@ impl Worker {
                 Command::Pause { at, paused, answer } => drop(answer.send(self.pause(at, paused))),
                 Command::Leave { answer } => {
                     drop(self);
-                    drop(answer.send(()));
+                    let _nobody_waits = answer.send(());
                     return;
                 }
             }

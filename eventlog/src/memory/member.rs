@@ -35,7 +35,10 @@ pub(super) struct MemoryMember {
 
 impl fmt::Debug for MemoryMember {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MemoryMember").field("group", &self.group.name).field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("MemoryMember")
+            .field("group", &self.group.name)
+            .field("id", &self.id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -145,7 +148,9 @@ impl MemoryMember {
 
     fn mine(&mut self, at: TopicPartition) -> Result<&mut Held, LogError> {
         let group = &self.group.name;
-        self.held.get_mut(&at).ok_or_else(|| LogError::Fenced(format!("{at} is not this member's in {group}")))
+        self.held
+            .get_mut(&at)
+            .ok_or_else(|| LogError::Fenced(format!("{at} is not this member's in {group}")))
     }
 }
 
@@ -154,8 +159,7 @@ impl Member for MemoryMember {
     async fn poll(&mut self, max: usize, wait: Duration) -> Result<Polled, LogError> {
         let clock = self.shared.clock.clone();
         let until = clock.monotonic().saturating_add(wait);
-        let mut in_poll =
-            InPoll { shared: self.shared.clone(), group: self.group.name.clone(), id: self.id };
+        let mut in_poll = InPoll { shared: self.shared.clone(), group: self.group.name.clone(), id: self.id };
         tokio::task::yield_now().await;
         loop {
             self.changed.mark_unchanged();

@@ -62,7 +62,9 @@ impl State {
     ) -> Result<Vec<Stored>, LogError> {
         let end = self.end(at);
         if from < Offset::ZERO || from > end {
-            return Err(LogError::OutOfRange(format!("{at} reaches from 0 to {end}, and {from} was asked for")));
+            return Err(LogError::OutOfRange(format!(
+                "{at} reaches from 0 to {end}, and {from} was asked for"
+            )));
         }
         Ok(self.from(at, from).iter().take(limit).cloned().collect())
     }

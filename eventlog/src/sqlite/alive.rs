@@ -41,7 +41,8 @@ impl Lives {
 
     /// Begins to live.
     pub(super) fn begin(&self, chance: &Chance) -> Result<Alive, LogError> {
-        let failed = |e: io::Error| LogError::Unreachable(format!("{} cannot be written ({e})", self.0.display()));
+        let failed =
+            |e: io::Error| LogError::Unreachable(format!("{} cannot be written ({e})", self.0.display()));
         match DirBuilder::new().mode(0o700).create(&self.0) {
             Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(failed(e)),
             _ => {}
@@ -57,7 +58,8 @@ impl Lives {
             file.lock().map_err(failed)?;
             // Somebody may have swept it away before it was locked.
             let made = file.metadata().map_err(failed)?;
-            if handle > 0 && fs::metadata(&path).is_ok_and(|m| (m.dev(), m.ino()) == (made.dev(), made.ino())) {
+            if handle > 0 && fs::metadata(&path).is_ok_and(|m| (m.dev(), m.ino()) == (made.dev(), made.ino()))
+            {
                 return Ok(Alive { handle, _locked: file });
             }
         }

@@ -104,7 +104,8 @@ impl Work {
             return Ok(*end);
         }
         let mut select = tx.prepare_cached("SELECT next, latest FROM ends WHERE partition = ?1")?;
-        let end = select.query_row([slot.0], |r| Ok(End { next: r.get(0)?, latest: r.get(1)? })).optional()?;
+        let end =
+            select.query_row([slot.0], |r| Ok(End { next: r.get(0)?, latest: r.get(1)? })).optional()?;
         Ok(end.unwrap_or(End { next: 0, latest: i64::MIN }))
     }
 
@@ -119,7 +120,9 @@ impl Work {
             let headers = pack_headers(&record.headers);
             let too_large = |part: Option<&[u8]>| part.is_some_and(|p| p.len() > LARGEST);
             if [&record.key, &record.value, &headers].into_iter().any(|p| too_large(p.as_deref())) {
-                return Err(Failed::Refused(LogError::Refused(format!("a record for {to} is larger than 256 MiB"))));
+                return Err(Failed::Refused(LogError::Refused(format!(
+                    "a record for {to} is larger than 256 MiB"
+                ))));
             }
             if offset_of(row) != offset {
                 return Err(Failed::Refused(LogError::Refused(format!("{to} is full"))));
@@ -127,7 +130,8 @@ impl Work {
             if to.topic.is_compacted()
                 && let Some(key) = &record.key
             {
-                let mut forget = tx.prepare_cached("DELETE FROM records WHERE place >= ?1 AND place < ?2 AND key = ?3")?;
+                let mut forget =
+                    tx.prepare_cached("DELETE FROM records WHERE place >= ?1 AND place < ?2 AND key = ?3")?;
                 forget.execute(params![slot.row(Offset::ZERO), row, &key[..]])?;
             }
             if end.next > 0 && end.next % TIME_STEP == 0 {
@@ -135,7 +139,13 @@ impl Work {
                 step.execute(params![slot.0, end.latest, row])?;
             }
             let time = record.timestamp.millis();
-            insert.execute(params![row, time, record.key.as_deref(), record.value.as_deref(), headers.as_deref()])?;
+            insert.execute(params![
+                row,
+                time,
+                record.key.as_deref(),
+                record.value.as_deref(),
+                headers.as_deref()
+            ])?;
             end = End { next: end.next + 1, latest: end.latest.max(time) };
             self.ends.insert(slot, end);
             self.wrote = true;
@@ -208,4 +218,3 @@ pub(super) fn lose(request: Request) -> Option<Request> {
         other => Some(other),
     }
 }
-

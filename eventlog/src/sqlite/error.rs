@@ -16,13 +16,15 @@ pub(super) fn explain(path: &Path, error: &SqlError) -> LogError {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
             LogError::Unreachable(format!("{at} is locked by another process"))
         }
-        Some(ErrorCode::DiskFull) => LogError::Unreachable(format!("the disk that holds {at} is full; free some space")),
+        Some(ErrorCode::DiskFull) => {
+            LogError::Unreachable(format!("the disk that holds {at} is full; free some space"))
+        }
         Some(ErrorCode::CannotOpen) => LogError::Unreachable(format!("{at} cannot be opened ({error})")),
         Some(ErrorCode::SystemIoFailure) => LogError::Unreachable(format!("{at}: the disk failed ({error})")),
         Some(ErrorCode::OutOfMemory) => LogError::Unreachable(format!("{at}: out of memory")),
-        Some(ErrorCode::PermissionDenied | ErrorCode::ReadOnly | ErrorCode::AuthorizationForStatementDenied) => {
-            LogError::Refused(format!("{at} may not be written by this user ({error})"))
-        }
+        Some(
+            ErrorCode::PermissionDenied | ErrorCode::ReadOnly | ErrorCode::AuthorizationForStatementDenied,
+        ) => LogError::Refused(format!("{at} may not be written by this user ({error})")),
         Some(ErrorCode::NotADatabase) => LogError::Refused(format!("{at} is no log file ({error})")),
         Some(ErrorCode::DatabaseCorrupt) => LogError::Corrupt(format!("{at}: {error}")),
         Some(ErrorCode::TooBig) => LogError::Refused(format!("a record is larger than {at} can hold")),
@@ -72,7 +74,9 @@ pub(super) enum FailedCommit {
 /// being whole, and so does a lock that was never had; a failed sync comes after it was written.
 pub(super) fn judge(error: &SqlError) -> FailedCommit {
     match error.sqlite_error_code() {
-        Some(ErrorCode::DiskFull | ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => FailedCommit::NotDone,
+        Some(ErrorCode::DiskFull | ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            FailedCommit::NotDone
+        }
         _ => FailedCommit::Unknown,
     }
 }
@@ -100,7 +104,9 @@ mod tests {
     fn each_error_names_the_file_and_what_to_do() {
         let path = Path::new("log.db");
         let of = |code| explain(path, &sqlite(code));
-        assert!(matches!(of(ffi::SQLITE_FULL), LogError::Unreachable(why) if why.contains("free some space")));
+        assert!(
+            matches!(of(ffi::SQLITE_FULL), LogError::Unreachable(why) if why.contains("free some space"))
+        );
         assert!(matches!(of(ffi::SQLITE_CORRUPT), LogError::Corrupt(why) if why.contains("log.db")));
         assert!(matches!(of(ffi::SQLITE_NOTADB), LogError::Refused(_)));
         assert!(matches!(of(ffi::SQLITE_READONLY), LogError::Refused(_)));

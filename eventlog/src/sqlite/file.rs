@@ -10,8 +10,8 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
 use runtime::{Chance, Clock};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
 use schemas::Timestamp;
 
 use super::error::{SqlError, busy, explain, is_busy};
@@ -219,7 +219,9 @@ impl Place {
                     manifest.created_at.micros(),
                 ],
             )?;
-            tx.execute_batch(&format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT};"))?;
+            tx.execute_batch(&format!(
+                "PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT};"
+            ))?;
             tx.commit()
         })
     }
@@ -253,7 +255,9 @@ fn read_manifest(connection: &Connection) -> Result<Manifest, SqlError> {
     connection.query_row("SELECT * FROM manifest", [], |row| {
         let log_id: String = row.get("log_id")?;
         let venue: String = row.get("venue")?;
-        let unreadable = |column: usize| SqlError::InvalidColumnType(column, "manifest".into(), rusqlite::types::Type::Text);
+        let unreadable = |column: usize| {
+            SqlError::InvalidColumnType(column, "manifest".into(), rusqlite::types::Type::Text)
+        };
         Ok(Manifest {
             log_id: log_id.parse().map_err(|_| unreadable(1))?,
             venue: [VenueKind::Simulator, VenueKind::Real]

@@ -28,7 +28,12 @@ struct Held {
 }
 
 /// Compares what a member holds with what it should hold, and changes what can be changed.
-pub(super) fn sync(work: &mut Work, tx: &Connection, manifest: &Manifest, sync: &Sync) -> Result<Synced, SqlError> {
+pub(super) fn sync(
+    work: &mut Work,
+    tx: &Connection,
+    manifest: &Manifest,
+    sync: &Sync,
+) -> Result<Synced, SqlError> {
     let Sync { person, id, held } = sync;
     let group = person.group.as_str();
     let known = match id {
@@ -84,7 +89,8 @@ pub(super) fn sync(work: &mut Work, tx: &Connection, manifest: &Manifest, sync: 
             }
         }
     }
-    let committed = kept.iter().chain(&new).filter_map(|c| Some((c.slot, Offset(claims.get(&c.slot)?.next?))));
+    let committed =
+        kept.iter().chain(&new).filter_map(|c| Some((c.slot, Offset(claims.get(&c.slot)?.next?))));
     let committed = committed.collect();
     let generation = if changed { work.next_generation(tx, group)? } else { generation(tx, group)? };
     Ok(Synced { id, generation, lost: lost.into_iter().map(|c| c.slot).collect(), new, committed })

@@ -36,16 +36,39 @@ pub(super) struct Person {
 /// One thing to write.
 #[derive(Debug)]
 pub(super) enum Request {
-    Append { records: Vec<Append>, lost: Option<Lost>, reply: Reply<Written<Vec<Offset>>> },
-    Commit { commit: Commit, lost: Option<Lost>, reply: Reply<Written<Vec<Offset>>> },
-    Sync { sync: Sync, reply: Reply<Result<Synced, LogError>> },
+    Append {
+        records: Vec<Append>,
+        lost: Option<Lost>,
+        reply: Reply<Written<Vec<Offset>>>,
+    },
+    Commit {
+        commit: Commit,
+        lost: Option<Lost>,
+        reply: Reply<Written<Vec<Offset>>>,
+    },
+    Sync {
+        sync: Sync,
+        reply: Reply<Result<Synced, LogError>>,
+    },
     /// The member is alive.
-    Beat { id: MemberId },
+    Beat {
+        id: MemberId,
+    },
     /// These were silent for too long, at these beats; nothing happens to one that beat since.
-    Expire { group: String, silent: Vec<(MemberId, i64)> },
-    Leave { group: String, id: MemberId, reply: Reply<Result<(), LogError>> },
+    Expire {
+        group: String,
+        silent: Vec<(MemberId, i64)>,
+    },
+    Leave {
+        group: String,
+        id: MemberId,
+        reply: Reply<Result<(), LogError>>,
+    },
     /// A partition's extent once no write transaction that was open still is.
-    Extent { slot: Slot, reply: Reply<Result<Extent, LogError>> },
+    Extent {
+        slot: Slot,
+        reply: Reply<Result<Extent, LogError>>,
+    },
 }
 
 /// Append and commit of a member.

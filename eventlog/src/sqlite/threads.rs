@@ -106,13 +106,15 @@ fn read<T>(
 pub(super) fn watch(place: Place, known: Arc<Known>) -> Result<(), LogError> {
     start("watch", move || {
         let mut reading: Option<Reading> = None;
-        let mut quiet = 0;
+        let mut quiet = 0_u32;
         while known.await_waiting() {
             let looked = match &mut reading {
-                Some(r) => known.refresh(&r.connection, &mut r.seen).map_err(|e| (is_busy(&e), place.explain(&e))),
-                none => match place.reader() {
+                Some(r) => {
+                    known.refresh(&r.connection, &mut r.seen).map_err(|e| (is_busy(&e), place.explain(&e)))
+                }
+                None => match place.reader() {
                     Ok(connection) => {
-                        none.insert(Reading { connection, seen: None });
+                        reading = Some(Reading { connection, seen: None });
                         continue;
                     }
                     Err(e) => Err((false, e)),

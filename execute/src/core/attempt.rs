@@ -31,30 +31,17 @@ impl std::fmt::Debug for Body {
 
 impl Serialize for Body {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        let mut text = String::with_capacity(2 + 2 * self.0.len());
-        text.push_str("\\x");
-        for byte in &self.0 {
-            for nibble in [byte >> 4, byte & 15] {
-                text.push(char::from_digit(u32::from(nibble), 16).unwrap_or('0'));
-            }
-        }
-        s.serialize_str(&text)
+        s.serialize_str(&format!("\\x{}", const_hex::encode(&self.0)))
     }
 }
 
 impl<'de> Deserialize<'de> for Body {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        let wrong = || serde::de::Error::custom("bytes are written as `\\x` and hex digits");
         let text = String::deserialize(d)?;
-        let digits = text.strip_prefix("\\x").filter(|t| t.len() % 2 == 0 && t.is_ascii()).ok_or_else(wrong)?;
-        let nibble = |b: u8| char::from(b).to_digit(16).and_then(|d| u8::try_from(d).ok());
-        digits
-            .as_bytes()
-            .chunks_exact(2)
-            .map(|pair| Some(nibble(pair[0])? << 4 | nibble(pair[1])?))
-            .collect::<Option<Vec<u8>>>()
+        text.strip_prefix("\\x")
+            .and_then(|digits| const_hex::decode(digits).ok())
             .map(Self)
-            .ok_or_else(wrong)
+            .ok_or_else(|| serde::de::Error::custom("bytes are written as `\\x` and hex digits"))
     }
 }
 

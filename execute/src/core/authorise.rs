@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use schemas::{
     Denial, OrderType, Placement, Price, Round, Shares, Side, TargetStatus, Timestamp, Usdc,
-    events::{CloseIntent, IntentHead, MarketFacts, PlaceIntent},
+    events::{CloseIntent, IntentHead, PlaceIntent},
 };
 use venue::{
     amounts::SIZE_STEP,
@@ -68,8 +68,8 @@ pub struct Replaced {
 pub enum Asked<'i> {
     /// A BUY, and what the order that it replaces has filled.
     Place(&'i PlaceIntent, Replaced),
-    /// A SELL. Its market facts and sale price are there: the gate waits for them otherwise.
-    Close(&'i CloseIntent, &'i MarketFacts, Price),
+    /// A SELL. Without market facts or a sale price it is never authorised: the gate waits for them instead.
+    Close(&'i CloseIntent),
 }
 
 /// Asks every rule of `behaviour.md` 5.
@@ -79,7 +79,7 @@ pub enum Asked<'i> {
 pub fn authorise(snapshot: &Snapshot, asked: Asked<'_>) -> Result<Authorised, Denial> {
     match asked {
         Asked::Place(intent, replaced) => buy(snapshot, intent, replaced),
-        Asked::Close(intent, facts, sale) => sell(snapshot, intent, facts, sale),
+        Asked::Close(intent) => sell(snapshot, intent),
     }
 }
 
@@ -180,12 +180,7 @@ fn buy(snapshot: &Snapshot, intent: &PlaceIntent, replaced: Replaced) -> Result<
     Ok(Authorised { side: Side::Buy, limit: intent.limit, shares, amount, order_type, expires_at, cost })
 }
 
-fn sell(
-    snapshot: &Snapshot,
-    intent: &CloseIntent,
-    facts: &MarketFacts,
-    sale: Price,
-) -> Result<Authorised, Denial> {
+fn sell(snapshot: &Snapshot, intent: &CloseIntent) -> Result<Authorised, Denial> {
     let (head, switches) = (&intent.head, snapshot.switches);
     no(switches.global_halt || switches.tenant_halt, Denial::Halted)?;
     wallet_is_ready(snapshot)?;
@@ -200,6 +195,9 @@ fn sell(
     let free = held.minus_or_zero(snapshot.selling(head.target_id, &head.asset));
     let shares = close::due(free, intent.fraction_num, intent.fraction_den);
     no(shares < close::LEAST_SHARES, Denial::Dust)?;
+    let (Some(facts), Some(sale)) = (&intent.facts, intent.sale_price) else {
+        return Err(Denial::TradingNotReady);
+    };
     Ok(Authorised {
         side: Side::Sell,
         limit: close::exit_limit(sale, facts.tick, intent.exit_slippage_fraction),

@@ -1,8 +1,11 @@
 //! What the gate writes for each intent. Runs inside the gate's transaction, over one snapshot per tenant and mode;
 //! the store only reads the snapshot, calls this, and writes the steps.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use schemas::{
-    Denial, Mode, OrderStatus, Price, Shares, Side, Timestamp, Usdc,
+    BillingAccountId, ConditionId, Denial, IdempotencyKey, Mode, OrderStatus, Price, Shares, Side, TargetRowId,
+    Timestamp, Usdc,
     events::{CancelIntent, CloseIntent, IntentHead, IntentsEvent, MarketFacts, PlaceIntent},
 };
 use venue::order::{BuildError, OrderRequest, SignedBody};
@@ -76,12 +79,66 @@ pub const fn head_of(intent: &IntentsEvent) -> &IntentHead {
 }
 
 /// The other copy that an intent names: the one it replaces or cancels.
-pub const fn names(intent: &IntentsEvent) -> Option<schemas::IdempotencyKey> {
+pub const fn names(intent: &IntentsEvent) -> Option<IdempotencyKey> {
     match intent {
         IntentsEvent::PlaceIntent(i) => i.replaces,
         IntentsEvent::CloseIntent(_) => None,
         IntentsEvent::CancelIntent(i) => Some(i.cancels),
     }
+}
+
+/// The tenants of a batch, each in one mode.
+pub type Snapshots = BTreeMap<(BillingAccountId, Mode), Snapshot>;
+
+/// What a batch needs in its snapshots.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Wanted {
+    /// The tenants and modes, in the order in which their budgets are locked.
+    pub tenants: BTreeSet<(BillingAccountId, Mode)>,
+    /// The targets' rows.
+    pub targets: BTreeSet<TargetRowId>,
+    /// The conditions whose positions count.
+    pub conditions: BTreeSet<ConditionId>,
+    /// The copies whose attempts are asked for.
+    pub keys: BTreeSet<IdempotencyKey>,
+    /// The natural keys whose attempts are asked for.
+    pub naturals: BTreeSet<String>,
+}
+
+impl Wanted {
+    /// What these intents need.
+    pub fn by<'i>(intents: impl IntoIterator<Item = &'i IntentsEvent>) -> Self {
+        let mut wanted = Self::default();
+        for intent in intents {
+            let head = head_of(intent);
+            wanted.tenants.insert(tenant_of(intent));
+            wanted.targets.insert(head.target_row_id);
+            wanted.conditions.insert(head.condition_id);
+            wanted.keys.insert(head.idempotency_key);
+            wanted.keys.extend(names(intent));
+            wanted.naturals.insert(natural_key(head));
+        }
+        wanted
+    }
+}
+
+/// What the gate writes for a batch, intent by intent; each sees what was decided before it.
+///
+/// # Errors
+/// A tenant has no snapshot, or its keys have to be loaded first.
+pub fn gate_all<'i>(
+    snapshots: &mut Snapshots,
+    intents: impl IntoIterator<Item = &'i IntentsEvent>,
+    partition: i32,
+    desk: &dyn Desk,
+) -> Result<Vec<Vec<Step>>, NotLoaded> {
+    intents
+        .into_iter()
+        .map(|intent| {
+            let snapshot = snapshots.get_mut(&tenant_of(intent)).ok_or(NotLoaded)?;
+            gate(snapshot, intent, partition, desk)
+        })
+        .collect()
 }
 
 /// What the gate writes for one intent, and takes into the snapshot.
@@ -107,7 +164,7 @@ fn is_taken(snapshot: &Snapshot, head: &IntentHead) -> bool {
 }
 
 /// The last attempt of a copy.
-fn last_of(snapshot: &Snapshot, key: schemas::IdempotencyKey) -> Option<&Attempt> {
+fn last_of(snapshot: &Snapshot, key: IdempotencyKey) -> Option<&Attempt> {
     snapshot.named.values().filter(|a| a.idempotency_key == key).max_by_key(|a| a.attempt)
 }
 
@@ -125,17 +182,35 @@ fn gate_place(
     let mut replaced = Replaced::default();
     if let Some(old) = intent.replaces.and_then(|key| last_of(snapshot, key)).cloned() {
         replaced = Replaced { shares: old.filled_shares, usdc: old.filled_usdc };
-        // Too old an intent is denied at once: it must not cancel what it can no longer replace.
-        if !old.is_final && snapshot.now <= intent.send_until {
+        // An intent that will be denied anyway must not cancel what it would replace.
+        if !old.is_final && may_become(authorise(snapshot, Asked::Place(intent, replaced))) {
             let wait = Step::Defer(Wait::Order(old.key()));
             let ask = ask_cancel(snapshot, &old, "replaced");
             return Ok(ask.into_iter().chain([wait]).collect());
         }
     }
     let asked = Asked::Place(intent, replaced);
-    let terms = Line { head, facts: Some(&intent.facts), attempt: 0, partition, send_until: intent.send_until };
+    let side = Side::Buy;
+    let facts = Some(&intent.facts);
+    let terms = Line { head, side, facts, attempt: 0, partition, send_until: intent.send_until };
     let shown = (intent.limit, intent.shares);
     insert(snapshot, asked, &terms, shown, desk).map(|step| vec![step])
+}
+
+/// Whether a denial may pass once the replaced order has given its part back.
+fn may_become(authorised: Result<Authorised, Denial>) -> bool {
+    match authorised {
+        Ok(_) => true,
+        Err(denial) => matches!(
+            denial,
+            Denial::Superseded
+                | Denial::InsufficientBalance
+                | Denial::CapExceededPerOrder
+                | Denial::CapExceededDaily
+                | Denial::CapExceededMarket
+                | Denial::CapExceededPosition
+        ),
+    }
 }
 
 fn gate_close(
@@ -154,11 +229,15 @@ fn gate_close(
         Some(last) => last.attempt.saturating_add(1),
         None => 0,
     };
-    let (Some(facts), Some(sale)) = (&intent.facts, intent.sale_price) else {
+    // Missing market data delays a SELL, never skips it; where there is nothing to sell, there is nothing to wait for.
+    let (target, asset) = (head.target_id, &head.asset);
+    let has = snapshot.held(target, asset).is_positive() || snapshot.is_buying(target, asset);
+    if has && (intent.facts.is_none() || intent.sale_price.is_none()) {
         return Ok(vec![Step::Defer(Wait::Market)]);
-    };
-    let asked = Asked::Close(intent, facts, sale);
-    let terms = Line { head, facts: Some(facts), attempt, partition, send_until: NEVER_TOO_OLD };
+    }
+    let facts = intent.facts.as_ref();
+    let asked = Asked::Close(intent);
+    let terms = Line { head, side: Side::Sell, facts, attempt, partition, send_until: NEVER_TOO_OLD };
     insert(snapshot, asked, &terms, (Price::from_micro(0), Shares::ZERO), desk).map(|step| vec![step])
 }
 
@@ -181,6 +260,8 @@ fn ask_cancel(snapshot: &mut Snapshot, attempt: &Attempt, cause: &str) -> Option
 /// What an attempt's row takes from its intent.
 struct Line<'i> {
     head: &'i IntentHead,
+    /// A close is a SELL whatever its cause was.
+    side: Side,
     facts: Option<&'i MarketFacts>,
     attempt: i32,
     partition: i32,
@@ -229,7 +310,7 @@ fn row(snapshot: &Snapshot, line: &Line<'_>) -> Attempt {
         wallet: head.wallet,
         fill_id: head.fill_id.clone(),
         mode: head.mode,
-        side: head.side,
+        side: line.side,
         asset: head.asset.clone(),
         condition_id: head.condition_id,
         limit_price: Price::from_micro(0),
@@ -274,8 +355,6 @@ fn reserved(
     signed: SignedBody,
 ) -> Attempt {
     let mut attempt = Attempt {
-        // A close of a position that was opened is a SELL whatever its cause was.
-        side: authorised.side,
         limit_price: authorised.limit,
         shares: authorised.shares,
         order_type: Some(authorised.order_type),
@@ -315,7 +394,7 @@ pub fn denial(attempt: &Attempt) -> Option<Denial> {
 }
 
 /// The tenant and mode whose snapshot an intent needs.
-pub const fn tenant_of(intent: &IntentsEvent) -> (schemas::BillingAccountId, Mode) {
+pub const fn tenant_of(intent: &IntentsEvent) -> (BillingAccountId, Mode) {
     let head = head_of(intent);
     (head.billing_account_id, head.mode)
 }

@@ -1,10 +1,10 @@
 //! The accepted chain of cuts (`design.md`, Cuts): a cut counts only if its number is the next and its previous hash
 //! matches. Whoever wrote anything else, it changes nothing.
 
-use schemas::{
-    Hash32,
-    events::{Cut, Decision},
-};
+use schemas::{Hash32, events::Cut};
+
+/// The header of a decision that names its cut by its hash: records of two writers may interleave.
+pub const CUT: &str = "cut";
 
 /// The last accepted cut of a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,34 +13,25 @@ pub struct Head {
     pub number: i64,
     /// Its hash: that of its content.
     pub hash: Hash32,
-    /// How many of its decisions are still to come. They stand behind it without another cut between.
+    /// How many of its decisions are still to come.
     pub left: i32,
 }
 
-/// Takes a cut; whether it was accepted. The chain begins with number 0, whatever that one names as its previous: a
-/// log with another partition count begins with the heads of the old chains.
+/// Takes a cut; whether it was accepted. A decision of the cut before that could not be read does not hold up the
+/// chain: it went to `dead-letters`.
 pub fn take_cut(head: &mut Option<Head>, partition: i32, cut: &Cut, hash: Hash32) -> bool {
-    let is_next = match head {
-        None => cut.number == 0,
-        Some(head) => head.number.checked_add(1) == Some(cut.number) && cut.previous == head.hash,
-    };
-    if is_next && cut.partition == partition && cut.decisions >= 0 {
+    let (next, previous) = head.map_or((Some(0), Hash32::ZERO), |head| (head.number.checked_add(1), head.hash));
+    let counts = next == Some(cut.number) && cut.previous == previous && cut.partition == partition;
+    if counts {
         *head = Some(Head { number: cut.number, hash, left: cut.decisions });
-        return true;
     }
-    // What follows belongs to the cut that was refused.
-    if let Some(head) = head {
-        head.left = 0;
-    }
-    false
+    counts
 }
 
-/// Takes a decision; whether it belongs to the accepted cut before it.
-pub fn take_decision(head: &mut Option<Head>, partition: i32, decision: &Decision) -> bool {
+/// Takes a decision, given what its header [`CUT`] says; whether it belongs to the last accepted cut.
+pub fn take_decision(head: &mut Option<Head>, of: Option<&[u8]>) -> bool {
     match head {
-        Some(head)
-            if head.left > 0 && decision.cut == head.number && decision.partition == partition =>
-        {
+        Some(head) if head.left > 0 && of == Some(head.hash.to_string().as_bytes()) => {
             head.left -= 1;
             true
         }

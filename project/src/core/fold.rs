@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use eventlog::{Offset, Stored, TopicPartition, position};
 use schemas::{
     BillingAccountId, Hash32, LogId, UserId,
+    avro::Event as _,
     codec::{Codec, CodecError},
-    events::{Cut, Decision, DecisionsEvent, OrderState, OrdersEvent},
+    events::{Cut, Decision, DecisionsEvent, Gap, OrderState, OrdersEvent},
     topics::Topic,
 };
 
 use super::{
-    chain::{Head, take_cut, take_decision},
+    chain::{CUT, Head, take_cut, take_decision},
     ledger::Attempts,
 };
 
@@ -53,13 +54,15 @@ pub enum Event {
     Decision(Box<Decision>),
     /// An order.
     Order(Box<OrderState>),
+    /// Where an imported log has no record.
+    Gap,
 }
 
 impl Event {
     /// Whose it is: the tenant, and who is said to own the account.
     pub fn owner(&self) -> Option<(BillingAccountId, UserId)> {
         match self {
-            Self::Cut(_) => None,
+            Self::Cut(_) | Self::Gap => None,
             Self::Decision(d) => Some((d.billing_account_id, d.created_by_user_id)),
             Self::Order(o) => Some((o.billing_account_id, o.created_by_user_id)),
         }
@@ -109,6 +112,8 @@ pub struct Read<'r> {
     pub hash: Hash32,
     /// What it says, or why it cannot be read.
     pub event: Result<Event, Trouble>,
+    /// The database refused its rows, and said this: it keeps its place in the chain, and has no rows.
+    pub refused: Option<String>,
 }
 
 /// Reads a record of `decisions` or `orders`.
@@ -121,7 +126,11 @@ pub fn read<'r>(codec: &Codec, stored: &'r Stored) -> Read<'r> {
         }),
         _ => codec.decode::<OrdersEvent>(value).map(|OrdersEvent::OrderState(o)| Event::Order(Box::new(o))),
     };
-    Read { stored, hash: position::hash(codec, &stored.record), event: event.map_err(Trouble::from) }
+    let event = match event {
+        Err(CodecError::WrongTopic { name, .. }) if name == Gap::NAME => Ok(Event::Gap),
+        event => event,
+    };
+    Read { stored, hash: position::hash(codec, &stored.record), event: event.map_err(Trouble::from), refused: None }
 }
 
 /// The accounts that records speak of.
@@ -159,7 +168,7 @@ pub fn fold<'r>(
 ) -> (Batch, Vec<Dead<'r>>) {
     let mut batch = Batch::default();
     let mut dead = Vec::new();
-    for Read { stored, hash, event } in reads {
+    for Read { stored, hash, event, refused } in reads {
         let from = progress.get(&stored.at);
         let (_, now) = batch
             .advances
@@ -175,15 +184,16 @@ pub fn fold<'r>(
         // even where it then goes to dead-letters.
         let counts = match &event {
             Ok(Event::Cut(cut)) => take_cut(&mut now.head, partition, cut, hash),
-            Ok(Event::Decision(decision)) => take_decision(&mut now.head, partition, decision),
-            Ok(Event::Order(_)) | Err(_) => true,
+            Ok(Event::Decision(_)) => take_decision(&mut now.head, stored.record.header(CUT)),
+            Ok(Event::Order(_) | Event::Gap) | Err(_) => true,
         };
         if !counts {
             now.ignored += 1;
             continue;
         }
-        match event.and_then(|event| owned(event, owners)) {
-            Ok(Event::Cut(_)) => {}
+        let event = event.and_then(|event| owned(event, owners));
+        match refused.map_or(event, |why| Err(Trouble::NotStorable(why))) {
+            Ok(Event::Cut(_) | Event::Gap) => {}
             Ok(Event::Decision(decision)) => batch.decisions.push(*decision),
             Ok(Event::Order(order)) => {
                 let copy = (order.billing_account_id, order.idempotency_key);

@@ -16,7 +16,7 @@ use runtime::{Board, Clock, Stop, signals};
 use schemas::{codec::Codec, topics::Topic};
 
 use crate::{
-    core::fold::{self, Batch, Dead, Progress, Read, Trouble},
+    core::fold::{self, Batch, Dead, Progress, Read},
     store::{Store, StoreError},
 };
 
@@ -168,7 +168,7 @@ impl Stage<'_> {
                 }
                 Err(error) => return Err(error),
             }
-            self.tell_lag().await?;
+            self.tell_lag().await;
         }
         member.leave().await?;
         Ok(())
@@ -236,31 +236,18 @@ impl Stage<'_> {
     async fn take_alone(&mut self, record: &Stored) -> Result<(), ProjectError> {
         match self.apply(std::slice::from_ref(record)).await {
             Err(ProjectError::Store(StoreError::Unacceptable(why))) => {
-                self.write(record, |mut read| {
-                    // It keeps its place in the chain; only its rows do not come to be.
-                    read.event = Err(Trouble::NotStorable(why));
-                    read
-                })
-                .await
+                let read = fold::read(&self.ports.codec, record);
+                self.write(vec![Read { refused: Some(why), ..read }]).await
             }
             done => done,
         }
     }
 
     async fn apply(&mut self, records: &[Stored]) -> Result<(), ProjectError> {
-        let reads = records.iter().map(|stored| fold::read(&self.ports.codec, stored)).collect();
-        self.write_all(reads).await
+        self.write(records.iter().map(|stored| fold::read(&self.ports.codec, stored)).collect()).await
     }
 
-    async fn write<'r>(
-        &mut self,
-        record: &'r Stored,
-        change: impl FnOnce(Read<'r>) -> Read<'r>,
-    ) -> Result<(), ProjectError> {
-        self.write_all(vec![change(fold::read(&self.ports.codec, record))]).await
-    }
-
-    async fn write_all(&mut self, reads: Vec<Read<'_>>) -> Result<(), ProjectError> {
+    async fn write(&mut self, reads: Vec<Read<'_>>) -> Result<(), ProjectError> {
         let owners = self.ports.store.owners(&fold::accounts(&reads)).await?;
         let known = self.progress.iter().filter_map(|(at, p)| Some((*at, p.clone()?))).collect();
         let (batch, dead) = fold::fold(self.ports.log.manifest().log_id, &known, reads, &owners);
@@ -286,19 +273,19 @@ impl Stage<'_> {
         }
     }
 
-    async fn tell_lag(&mut self) -> Result<(), ProjectError> {
+    async fn tell_lag(&mut self) {
         let now = self.ports.clock.monotonic();
         if self.looked_at.is_some_and(|then| now.saturating_sub(then) < LAG_EVERY) {
-            return Ok(());
+            return;
         }
         self.looked_at = Some(now);
         let mut lag = 0_u64;
         for (at, progress) in &self.progress {
-            let end = self.ports.log.extent(*at).await?.end;
+            // A log that does not answer now will say so to the next poll.
+            let Ok(extent) = self.ports.log.extent(*at).await else { return };
             let next = progress.as_ref().map_or(Offset::ZERO, |progress| progress.next);
-            lag += u64::try_from(end.0.saturating_sub(next.0)).unwrap_or(0);
+            lag += u64::try_from(extent.end.0.saturating_sub(next.0)).unwrap_or(0);
         }
         self.ports.board.lag(STAGE, lag);
-        Ok(())
     }
 }

@@ -13,19 +13,20 @@ use schemas::{
 };
 use sqlx::{
     PgConnection, PgPool, Row,
-    postgres::{PgPoolOptions, PgRow},
+    postgres::PgRow,
 };
 use uuid::Uuid;
 
 use super::{Store, StoreError};
 use crate::{
-    connections::{ConnectError, Connections},
+    connections::{ConnectError, Connections, pool},
     core::{
         chain::Head,
         fold::{Batch, Progress},
         ledger::{Attempts, CopyKey, LedgerRow, PositionKey},
         lifecycle::{Part, lifecycles},
     },
+    migrate::{MigrateError, check_version},
     pg::Tz,
     roles::Role,
 };
@@ -38,9 +39,11 @@ impl PgStore {
     /// Over the live tables.
     ///
     /// # Errors
-    /// No password, no server, no such database, or a refusal.
-    pub async fn connect(connections: &Connections) -> Result<Self, ConnectError> {
-        Self::connect_to(connections, "public").await
+    /// No password, no server, no such database, a refusal, or a database that is not at this program's version.
+    pub async fn connect(connections: &Connections) -> Result<Self, MigrateError> {
+        let store = Self::connect_to(connections, "public").await?;
+        check_version(&store.0).await?;
+        Ok(store)
     }
 
     /// Over the tables of another schema; `public` stands behind it.
@@ -50,7 +53,12 @@ impl PgStore {
         let options = connections
             .options(Role::Projector)?
             .options([("search_path", path.as_str()), ("synchronous_commit", "off")]);
-        Ok(Self(PgPoolOptions::new().max_connections(4).connect_with(options).await?))
+        Ok(Self(pool(options, 4).await?))
+    }
+
+    /// Over these connections, which are a projector's.
+    pub const fn over(pool: PgPool) -> Self {
+        Self(pool)
     }
 
     /// Its connections.
@@ -111,6 +119,7 @@ impl Store for PgStore {
 
 /// What is wrong with the data (22, 23), or with whose it is said to be (42501), will be wrong again. All else passes, or
 /// needs a person.
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn store_error(error: sqlx::Error) -> StoreError {
     let text = error.to_string();
     match &error {
@@ -312,7 +321,7 @@ async fn merge_attempts(
         return Ok(all);
     }
     let states: Vec<String> =
-        news.iter().map(|state| serde_json::to_string(state)).collect::<Result<_, _>>().map_err(broken)?;
+        news.iter().map(serde_json::to_string).collect::<Result<_, _>>().map_err(broken)?;
     sqlx::query(
         "insert into poly_copy_trade_attempts
              (billing_account_id, idempotency_key, attempt, revision, created_by_user_id, state)

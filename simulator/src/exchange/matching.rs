@@ -6,9 +6,7 @@ use venue::{
     wire::ClobOrderStatus,
 };
 
-use super::{
-    Admission, Due, Exchange, Order, Refusal, Target, Trade, check::kills_rest,
-};
+use super::{Admission, Due, Exchange, Order, Refusal, Target, Trade, check::kills_rest};
 use crate::{
     market::{Market, Registry, TokenRef},
     print::{Print, Role},
@@ -66,8 +64,10 @@ impl Exchange {
             (Side::Buy, Target::Dollars(budget)) => {
                 // At the best price that is really there, not at the worst that could ever be.
                 let best = self.book(market, admission.token).asks.first().map(|(price, _)| *price);
-                best.and_then(|price| taker_fee(fee_terms(market), price.shares_for(budget, Round::Up)?, price))
-                    .or_else(|| worst_fee_of_market_buy(fee_terms(market), budget, market.tick))
+                best.and_then(|price| {
+                    taker_fee(fee_terms(market), price.shares_for(budget, Round::Up)?, price)
+                })
+                .or_else(|| worst_fee_of_market_buy(fee_terms(market), budget, market.tick))
             }
         };
         let needed = dollars.micro().saturating_add(pays.map_or(i64::MAX / 2, Usdc::micro));
@@ -118,7 +118,9 @@ impl Exchange {
 
     /// A delayed order's time has come.
     pub(super) fn release(&mut self, registry: &Registry, id: OrderId, at: Timestamp) {
-        let Some(order) = self.orders.get_mut(&id).filter(|o| o.state == ClobOrderStatus::Delayed) else { return };
+        let Some(order) = self.orders.get_mut(&id).filter(|o| o.state == ClobOrderStatus::Delayed) else {
+            return;
+        };
         order.state = ClobOrderStatus::Unmatched;
         self.take(registry, id, at);
     }
@@ -225,7 +227,8 @@ impl Exchange {
     /// best first, until its size is used up. At the same price others stood in line before them.
     pub(super) fn fill_resting(&mut self, print: &Print, at: Timestamp) {
         let mut left = print.size;
-        for (token, price) in [(print.token, print.price), (print.token.opposite(), print.price.complement())] {
+        for (token, price) in [(print.token, print.price), (print.token.opposite(), print.price.complement())]
+        {
             let Some(open) = self.open.get(&token) else { continue };
             let mut through: Vec<(i64, Timestamp, OrderId)> = open
                 .iter()

@@ -291,7 +291,12 @@ impl Exchange {
             }
             if usdc > 0 {
                 account.usdc += usdc;
-                let tx = schemas::keccak256(&[b"redeem", wallet.as_bytes(), &at.micros().to_be_bytes(), &market.0.to_be_bytes()]);
+                let tx = schemas::keccak256(&[
+                    b"redeem",
+                    wallet.as_bytes(),
+                    &at.micros().to_be_bytes(),
+                    &market.0.to_be_bytes(),
+                ]);
                 effects.push(Effect::Redeemed {
                     wallet: *wallet,
                     market,

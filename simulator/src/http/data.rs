@@ -1,10 +1,6 @@
 //! The Data API v2 (`venue.md` 1.2 to 1.4).
 
-use std::{
-    fmt::Write as _,
-    sync::Arc,
-    time::Duration,
-};
+use std::{fmt::Write as _, sync::Arc, time::Duration};
 
 use axum::{
     extract::{OriginalUri, Query, State},
@@ -48,7 +44,9 @@ impl Filter {
     fn read(params: &Params, now: i64, world: &Shared) -> Result<Self, BadParam> {
         let user = params.user()?;
         if let Some(User::One(address)) = user
-            && [&world.table.normal, &world.table.neg_risk, &world.table.v3].iter().any(|e| e.contract == address)
+            && [&world.table.normal, &world.table.neg_risk, &world.table.v3]
+                .iter()
+                .any(|e| e.contract == address)
         {
             return Err(BadParam::new("user", "user is a protocol contract"));
         }
@@ -327,8 +325,7 @@ fn positions_page(shared: &Shared, params: &Params) -> Result<Page<PositionRow>,
             behind = key;
         }
     }
-    let next_cursor =
-        more.then(|| Cursor::behind(limit, Place { second: 0, sequence: behind }).write());
+    let next_cursor = more.then(|| Cursor::behind(limit, Place { second: 0, sequence: behind }).write());
     let pagination = Pagination {
         limit: u32::try_from(limit).unwrap_or(u32::MAX),
         offset: 0,

@@ -12,8 +12,8 @@ use schemas::{Hash32, OrderId, Price, Shares, Side, SignatureType, Timestamp, ke
 use venue::{
     signing::{OrderFields, Route, signer_of_order},
     wire::{
-        CancelAnswer, CancelRequest, ClobTrade, Listing, Literal, MakerOrder, OrderRow, ClobOrderStatus,
-        PlacedStatus, PostOrder, PostOrderAnswer, SizeUnits, ClobTradeStatus, TraderSide,
+        CancelAnswer, CancelRequest, ClobOrderStatus, ClobTrade, ClobTradeStatus, Listing, Literal,
+        MakerOrder, OrderRow, PlacedStatus, PostOrder, PostOrderAnswer, SizeUnits, TraderSide,
     },
 };
 
@@ -48,7 +48,8 @@ pub fn authenticate(
             && key.signed(text("POLY_PASSPHRASE")?, text("POLY_SIGNATURE")?, at, method, path, body);
         good.then_some(key)
     };
-    signed().ok_or_else(|| reply::clob_error(StatusCode::UNAUTHORIZED.as_u16(), "Unauthorized/Invalid api key"))
+    signed()
+        .ok_or_else(|| reply::clob_error(StatusCode::UNAUTHORIZED.as_u16(), "Unauthorized/Invalid api key"))
 }
 
 /// `POST /order`.
@@ -140,7 +141,8 @@ fn admit(
     if shape && signed_by(route) {
         return Ok(post);
     }
-    let elsewhere = [Route::Normal, Route::NegRisk, Route::V3].into_iter().filter(|r| *r != route).any(signed_by);
+    let elsewhere =
+        [Route::Normal, Route::NegRisk, Route::V3].into_iter().filter(|r| *r != route).any(signed_by);
     Err(if elsewhere { Refusal::Version } else { Refusal::Payload })
 }
 
@@ -236,7 +238,12 @@ fn order_row(world: &World, order: &Order, switches: &Switches) -> OrderRow {
 }
 
 /// `GET /data/order/{id}`: in any status, to its owner.
-pub async fn order(State(shared): State<Arc<Shared>>, headers: HeaderMap, OriginalUri(uri): OriginalUri, Path(id): Path<String>) -> Response {
+pub async fn order(
+    State(shared): State<Arc<Shared>>,
+    headers: HeaderMap,
+    OriginalUri(uri): OriginalUri,
+    Path(id): Path<String>,
+) -> Response {
     let key = match authenticate(&shared, &headers, "GET", uri.path(), b"") {
         Ok(key) => key,
         Err(refused) => return refused,
@@ -254,7 +261,11 @@ pub async fn order(State(shared): State<Arc<Shared>>, headers: HeaderMap, Origin
 }
 
 /// `GET /data/orders`: live orders of the key.
-pub async fn live(State(shared): State<Arc<Shared>>, headers: HeaderMap, Query(pairs): Query<Pairs>) -> Response {
+pub async fn live(
+    State(shared): State<Arc<Shared>>,
+    headers: HeaderMap,
+    Query(pairs): Query<Pairs>,
+) -> Response {
     let key = match authenticate(&shared, &headers, "GET", "/data/orders", b"") {
         Ok(key) => key,
         Err(refused) => return refused,
@@ -266,7 +277,9 @@ pub async fn live(State(shared): State<Arc<Shared>>, headers: HeaderMap, Query(p
     let rows: Vec<_> = rows
         .filter(|row| {
             let is = |name: &str, value: &str| params.get(name).is_none_or(|wanted| wanted == value);
-            is("id", &row.id.to_string()) && is("market", &row.market) && is("asset_id", row.asset_id.as_str())
+            is("id", &row.id.to_string())
+                && is("market", &row.market)
+                && is("asset_id", row.asset_id.as_str())
         })
         .collect();
     reply::ok(&listing(rows, &params))
@@ -283,11 +296,7 @@ fn listing<T>(mut rows: Vec<T>, params: &Params) -> Listing<T> {
     let mut rows = rows.split_off(from);
     let more = rows.len() > PAGE;
     rows.truncate(PAGE);
-    let next = if more {
-        STANDARD.encode((from + PAGE).to_string())
-    } else {
-        Listing::<T>::END.to_owned()
-    };
+    let next = if more { STANDARD.encode((from + PAGE).to_string()) } else { Listing::<T>::END.to_owned() };
     let count = u32::try_from(rows.len()).unwrap_or(u32::MAX);
     Listing { limit: u32::try_from(PAGE).unwrap_or(u32::MAX), count, next_cursor: next, data: rows }
 }
@@ -343,7 +352,11 @@ fn clob_trade(world: &World, trade: &Trade, order: &Order, now: Timestamp, switc
 }
 
 /// `GET /data/trades`: the key's own, newest first.
-pub async fn trades(State(shared): State<Arc<Shared>>, headers: HeaderMap, Query(pairs): Query<Pairs>) -> Response {
+pub async fn trades(
+    State(shared): State<Arc<Shared>>,
+    headers: HeaderMap,
+    Query(pairs): Query<Pairs>,
+) -> Response {
     let key = match authenticate(&shared, &headers, "GET", "/data/trades", b"") {
         Ok(key) => key,
         Err(refused) => return refused,

@@ -2,7 +2,10 @@
 
 use axum::{http::StatusCode, response::Response};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use schemas::{Address, ConditionId, money::{Round, parse_micro}};
+use schemas::{
+    Address, ConditionId,
+    money::{Round, parse_micro},
+};
 use serde::{Deserialize, Serialize};
 
 use super::reply;

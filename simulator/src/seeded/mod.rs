@@ -267,9 +267,8 @@ impl Leaders {
         }
         let Some(beat) = self.beats.pop_front() else { return };
         let at = Timestamp::from_micros(self.drawn.micros().saturating_add(beat.gap_micros));
-        while let Some(place) = (0..self.slots.len())
-            .filter(|p| self.slots[*p].ends <= at)
-            .min_by_key(|p| self.slots[*p].ends)
+        while let Some(place) =
+            (0..self.slots.len()).filter(|p| self.slots[*p].ends <= at).min_by_key(|p| self.slots[*p].ends)
         {
             self.roll(place);
         }

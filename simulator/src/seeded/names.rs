@@ -3,8 +3,22 @@
 use crate::dice::Dice;
 
 const TOWNS: [&str; 16] = [
-    "Ardenmoor", "Brightwater", "Calder", "Dunmere", "Eastholm", "Fairhaven", "Glenrock", "Highmoor",
-    "Ivybridge", "Kingsport", "Larkfield", "Millbrook", "Northgate", "Oakridge", "Pinehurst", "Ravenhill",
+    "Ardenmoor",
+    "Brightwater",
+    "Calder",
+    "Dunmere",
+    "Eastholm",
+    "Fairhaven",
+    "Glenrock",
+    "Highmoor",
+    "Ivybridge",
+    "Kingsport",
+    "Larkfield",
+    "Millbrook",
+    "Northgate",
+    "Oakridge",
+    "Pinehurst",
+    "Ravenhill",
 ];
 const BEASTS: [&str; 12] = [
     "Badgers", "Comets", "Dolphins", "Falcons", "Herons", "Lynxes", "Otters", "Ravens", "Stags", "Terns",
@@ -32,12 +46,7 @@ pub fn subject(dice: &mut Dice, number: u64) -> Subject {
     let mut pick = |from: &[&'static str]| from.get(dice.index(from.len())).copied().unwrap_or_default();
     let (town, other, beast, coin) = (pick(&TOWNS), pick(&TOWNS), pick(&BEASTS), pick(&COINS));
     let (title, category, outcomes, fee_rate) = match dice.below(10) {
-        0..=3 => (
-            format!("Will the {town} {beast} win match {number}?"),
-            "sports",
-            ["Yes", "No"],
-            50_000,
-        ),
+        0..=3 => (format!("Will the {town} {beast} win match {number}?"), "sports", ["Yes", "No"], 50_000),
         4..=5 => (format!("{coin} up or down, round {number}"), "crypto", ["Up", "Down"], 70_000),
         6..=7 => (
             format!("Will {town} elect its incumbent in ballot {number}?"),
@@ -46,12 +55,7 @@ pub fn subject(dice: &mut Dice, number: u64) -> Subject {
             40_000,
         ),
         8 => (format!("Will it rain in {town} on day {number}?"), "weather", ["Yes", "No"], 50_000),
-        _ => (
-            format!("Will {town} and {other} sign treaty {number}?"),
-            "geopolitics",
-            ["Yes", "No"],
-            0,
-        ),
+        _ => (format!("Will {town} and {other} sign treaty {number}?"), "geopolitics", ["Yes", "No"], 0),
     };
     let slug = title
         .to_lowercase()

@@ -24,7 +24,8 @@ const DOLLARS: Quantiles = Quantiles(&[
 ]);
 
 /// The round amounts that people type, and how often in a thousand.
-const ROUND_DOLLARS: [(u32, i64); 4] = [(30, 1_000_000), (40, 5_000_000), (40, 10_000_000), (30, 100_000_000)];
+const ROUND_DOLLARS: [(u32, i64); 4] =
+    [(30, 1_000_000), (40, 5_000_000), (40, 10_000_000), (30, 100_000_000)];
 
 /// Between two trades of leaders, in milliseconds: p50 6 s, p90 126 s. Scaled to the rate asked for.
 const GAP: Quantiles = Quantiles(&[

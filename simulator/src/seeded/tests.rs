@@ -31,7 +31,8 @@ fn fills(of: &[Happening]) -> Vec<(Timestamp, Vec<&Print>)> {
 
 #[test]
 fn the_same_seed_and_epoch_give_the_same_happenings_however_they_are_asked_for() {
-    let plan = Seeding { market_life: Duration::from_secs(900), late_row_permille: 300, ..Seeding::default() };
+    let plan =
+        Seeding { market_life: Duration::from_secs(900), late_row_permille: 300, ..Seeding::default() };
     let straight = happenings(plan.clone(), 5_000);
     let mut again = Leaders::new(plan.clone(), EPOCH);
     let mut asked = Vec::new();
@@ -78,7 +79,11 @@ fn leaders_trade_as_measured() {
     let share = |n: usize, of: usize| n * 1_000 / of;
 
     let bought: Vec<_> = fills.iter().filter(|(_, rows)| rows[0].side == Side::Buy).collect();
-    assert!((650..750).contains(&share(bought.len(), fills.len())), "BUY share {}", share(bought.len(), fills.len()));
+    assert!(
+        (650..750).contains(&share(bought.len(), fills.len())),
+        "BUY share {}",
+        share(bought.len(), fills.len())
+    );
 
     let mut dollars: Vec<i64> = bought
         .iter()
@@ -98,8 +103,14 @@ fn leaders_trade_as_measured() {
 
     let rows = prints(&all);
     let dear = rows.iter().filter(|(_, p)| p.price.micro() >= 950_000).count();
-    assert!((20..250).contains(&share(dear, rows.len())), "{} of 1000 rows at 0.95 or above", share(dear, rows.len()));
-    assert!(rows.iter().all(|(_, p)| p.price.micro() > 0 && p.price.micro() < ONE && p.size.micro() >= SMALLEST));
+    assert!(
+        (20..250).contains(&share(dear, rows.len())),
+        "{} of 1000 rows at 0.95 or above",
+        share(dear, rows.len())
+    );
+    assert!(
+        rows.iter().all(|(_, p)| p.price.micro() > 0 && p.price.micro() < ONE && p.size.micro() >= SMALLEST)
+    );
 
     let mut by_wallet: BTreeMap<Address, usize> = BTreeMap::new();
     let mut seconds: BTreeMap<(Address, i64), usize> = BTreeMap::new();

@@ -1,7 +1,7 @@
 //! Recorded tapes: Data API rows of either version, in any of the shapes in which people keep them.
 
-mod rows;
 mod row;
+mod rows;
 mod unpack;
 
 use std::{
@@ -55,8 +55,8 @@ impl TapeError {
 
 /// A file's text, and what of it could not be unpacked.
 pub(crate) fn read_text(path: &Path, broken: &mut Vec<BrokenRow>) -> Result<String, TapeError> {
-    let packed = std::fs::read(path)
-        .map_err(|source| TapeError::Unreadable { path: path.to_owned(), source })?;
+    let packed =
+        std::fs::read(path).map_err(|source| TapeError::Unreadable { path: path.to_owned(), source })?;
     let unpacked = unpack::unpack(&packed);
     let text = String::from_utf8(unpacked.bytes)
         .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());

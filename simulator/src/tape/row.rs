@@ -96,7 +96,11 @@ impl TapeRow {
                 if !(Price::ZERO..=Price::from_units(1)).contains(&price) {
                     return Err(format!("price {price} is not between 0 and 1"));
                 }
-                RowKind::Trade { asset: parse(row, &["asset", "token_id"])?, side: parse(row, &["side"])?, price }
+                RowKind::Trade {
+                    asset: parse(row, &["asset", "token_id"])?,
+                    side: parse(row, &["side"])?,
+                    price,
+                }
             }
         };
         let text = |names: &[&str]| -> Arc<str> { row.get(names).unwrap_or_default().into() };
@@ -123,9 +127,9 @@ impl TapeRow {
 }
 
 fn need(row: &Row<'_>, names: &[&str]) -> Result<String, String> {
-    row.get(names).map(std::borrow::Cow::into_owned).ok_or_else(|| {
-        format!("column {} is missing or empty", names.first().copied().unwrap_or_default())
-    })
+    row.get(names)
+        .map(std::borrow::Cow::into_owned)
+        .ok_or_else(|| format!("column {} is missing or empty", names.first().copied().unwrap_or_default()))
 }
 
 fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(row: &Row<'_>, names: &[&str]) -> Result<T, String> {

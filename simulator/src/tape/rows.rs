@@ -221,7 +221,10 @@ mod tests {
         assert_eq!(read("\u{feff}[\n{\"a\":0.10},\n\n{\"A\":\"x,y\"}\n]\n"), (expected([2, 4]), vec![]));
         assert_eq!(read("{\"a\":0.10}\n{\"a\":\"x,y\"}\n"), (expected([1, 2]), vec![]));
         assert_eq!(read("{\n\"a\":0.10}\n{\"a\":\"x,y\"}\n"), (expected([1, 3]), vec![]));
-        assert_eq!(read("{\"data\":[{\"a\":0.10}]}\n{\"data\":[{\"a\":\"x,y\"}]}"), (expected([1, 2]), vec![]));
+        assert_eq!(
+            read("{\"data\":[{\"a\":0.10}]}\n{\"data\":[{\"a\":\"x,y\"}]}"),
+            (expected([1, 2]), vec![])
+        );
         assert_eq!(read("a,b\n0.10,1\n\"x,y\",2\n"), (expected([2, 3]), vec![]));
         assert_eq!(read(""), (vec![], vec![]));
     }

@@ -10,7 +10,7 @@ mod size;
 mod tests;
 
 use schemas::{
-    ConditionId, Placement, PositionBranch, Reason, Round, Shares, Side, TargetStatus, Tick, Timestamp,
+    ConditionId, Placement, PositionBranch, Reason, Round, Shares, Side, TargetStatus, Tick, Timestamp, Usdc,
     events::{Inputs, Order, Policy},
     money::ONE,
 };
@@ -22,7 +22,7 @@ pub fn plan(condition: ConditionId, i: &Inputs, now: Timestamp) -> Planned {
     let s = Settings::of(&i.policy);
     match i.side {
         Side::Sell => sell::plan(i, &s),
-        Side::Buy => buy(condition, i, &s, now).unwrap_or_else(|ended| ended),
+        Side::Buy => buy(condition, i, &s, now).unwrap_or_else(Planned::from),
     }
 }
 
@@ -46,6 +46,32 @@ pub fn unsupported(policy: &Policy) -> Option<String> {
     .or_else(|| size::missing(policy))
 }
 
+/// What the first rule that said no had to say.
+enum No {
+    /// Its reason.
+    Because(Reason),
+    /// The size is below the floor, and these dollars join the next desire.
+    Keep(Usdc),
+    /// The decision could not be made.
+    Failed(String),
+}
+
+impl No {
+    fn out_of_range() -> Self {
+        Self::Failed("a figure is out of range".into())
+    }
+}
+
+impl From<No> for Planned {
+    fn from(no: No) -> Self {
+        match no {
+            No::Because(reason) => Self::skipped(reason),
+            No::Keep(desire) => Self { kept: Some(desire), ..Self::skipped(Reason::BelowMarketMin) },
+            No::Failed(why) => Self::failed(why),
+        }
+    }
+}
+
 /// A market's facts that sizing and pricing need; all of them travel together.
 struct Market {
     tick: Tick,
@@ -67,10 +93,9 @@ impl Market {
     }
 }
 
-/// Rules 3 to 15. The error is the decision of the first rule that said no.
-fn buy(condition: ConditionId, i: &Inputs, s: &Settings, now: Timestamp) -> Result<Planned, Planned> {
-    let no = |reason| Err(Planned::skipped(reason));
-    let range = || Planned::failed("a figure is out of range");
+/// Rules 3 to 15.
+fn buy(condition: ConditionId, i: &Inputs, s: &Settings, now: Timestamp) -> Result<Planned, No> {
+    let no = |reason| Err(No::Because(reason));
 
     // 3
     if matches!(i.status, TargetStatus::Closing | TargetStatus::Removed) {
@@ -114,7 +139,7 @@ fn buy(condition: ConditionId, i: &Inputs, s: &Settings, now: Timestamp) -> Resu
     }
     // 11, 12
     if let Some(why) = unsupported(&i.policy) {
-        return Err(Planned::failed(why));
+        return Err(No::Failed(why));
     }
     let limit = price::limit(i.price, market.tick, s);
     let replaces = replaced(i, s, limit);
@@ -126,7 +151,9 @@ fn buy(condition: ConditionId, i: &Inputs, s: &Settings, now: Timestamp) -> Resu
         return no(Reason::AlreadyResting);
     }
     // 14. A book that was not recorded says nothing about its depth; the limit protects all the same.
-    if price::fee_above(limit, market.fee_rate, market.fee_exponent, s.max_fee_fraction).ok_or_else(range)? {
+    if price::fee_above(limit, market.fee_rate, market.fee_exponent, s.max_fee_fraction)
+        .ok_or_else(No::out_of_range)?
+    {
         return no(Reason::FeeTooHigh);
     }
     if s.placement == Placement::MarketFak && i.depth_in_limit.is_some_and(|depth| !depth.is_positive()) {

@@ -3,11 +3,11 @@
 use schemas::{
     BelowFloor, Placement, Price, Reason, Round, Shares, Sizing, Usdc,
     events::{Inputs, Policy},
-    money::{ONE, mul_div},
+    money::ONE,
 };
 
-use super::{down, up};
-use crate::plan::{Planned, settings::Settings};
+use super::{No, down, up};
+use crate::plan::settings::Settings;
 
 /// The size of a BUY.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +25,7 @@ const LEAST: Usdc = Usdc::from_units(1);
 pub(super) fn missing(policy: &Policy) -> Option<String> {
     let name = match policy.sizing {
         Sizing::Fixed if !policy.usdc_per_trade.is_some_and(Usdc::is_positive) => "usdc_per_trade",
-        Sizing::Ratio if !policy.ratio.is_some_and(|r| r > 0) => "ratio",
+        Sizing::Ratio if policy.ratio.is_none_or(|r| r <= 0) => "ratio",
         _ => return None,
     };
     Some(format!("sizing `{}` needs `{name}` above zero; set it in the policy", policy.sizing))
@@ -39,18 +39,17 @@ enum Desire {
     Shares(Shares),
 }
 
-fn desire(i: &Inputs) -> Result<Desire, Planned> {
-    let range = || Planned::failed("a figure is out of range");
+fn desire(i: &Inputs) -> Result<Desire, No> {
     Ok(match i.policy.sizing {
         Sizing::MinBet => Desire::Floor,
         Sizing::Fixed => Desire::Dollars(i.policy.usdc_per_trade.unwrap_or_default()),
         Sizing::Ratio => {
             let ratio = i.policy.ratio.unwrap_or(0);
-            Desire::Dollars(i.notional.scale(ratio, ONE, Round::Down).ok_or_else(range)?)
+            Desire::Dollars(i.notional.scale(ratio, ONE, Round::Down).ok_or_else(No::out_of_range)?)
         }
         Sizing::MirrorFillExact => Desire::Shares(i.shares),
         other @ (Sizing::TargetPercentileScaled | Sizing::PositionGap | Sizing::Auto) => {
-            return Err(Planned::failed(format!("sizing `{other}` is not supported by plan version 1")));
+            return Err(No::Failed(format!("sizing `{other}` is not supported by plan version 1")));
         }
     })
 }
@@ -62,29 +61,31 @@ pub(super) fn of_buy(
     limit: Price,
     min_shares: Shares,
     taken: Usdc,
-) -> Result<Size, Planned> {
+) -> Result<Size, No> {
     let room = s.max_usdc_per_token.minus_or_zero(taken);
     let kept = if s.below_floor == BelowFloor::Accumulate { i.own.kept } else { Usdc::ZERO };
     let want = desire(i)?;
-    let size = match s.placement {
+    match s.placement {
         Placement::MirrorLimit => resting(s, limit, min_shares, room, kept, &want),
         Placement::MarketFak => taking(s, limit, room, kept, &want),
-    };
-    size.ok_or_else(|| Planned::failed("a figure is out of range"))?
-}
-
-/// Below the floor: what the policy makes of it. `Ok`: the floor it is.
-fn below(s: &Settings, desired: Usdc) -> Result<(), Planned> {
-    match s.below_floor {
-        BelowFloor::Floor => Ok(()),
-        BelowFloor::Skip => Err(Planned::skipped(Reason::BelowMarketMin)),
-        BelowFloor::Accumulate => {
-            Err(Planned { kept: Some(desired), ..Planned::skipped(Reason::BelowMarketMin) })
-        }
     }
 }
 
-/// A limit order: shares, at least the market's minimum and a dollar's worth. `None` past the range.
+/// A figure, unless it left the range.
+fn within<T>(figure: Option<T>) -> Result<T, No> {
+    figure.ok_or_else(No::out_of_range)
+}
+
+/// Below the floor: what the policy makes of it. `Ok`: the floor it is.
+fn below(s: &Settings, desired: Usdc) -> Result<(), No> {
+    match s.below_floor {
+        BelowFloor::Floor => Ok(()),
+        BelowFloor::Skip => Err(No::Because(Reason::BelowMarketMin)),
+        BelowFloor::Accumulate => Err(No::Keep(desired)),
+    }
+}
+
+/// A limit order: shares, at least the market's minimum and a dollar's worth.
 fn resting(
     s: &Settings,
     limit: Price,
@@ -92,71 +93,56 @@ fn resting(
     room: Usdc,
     kept: Usdc,
     want: &Desire,
-) -> Option<Result<Size, Planned>> {
-    let micro = Shares::from_micro;
-    let floor = micro(up(min_shares.micro())?.max(up(limit.shares_for(LEAST, Round::Up)?.micro())?));
-    let floor_cost = limit.cost(floor, Round::Up)?;
+) -> Result<Size, No> {
+    let shares_for = |usdc| within(limit.shares_for(usdc, Round::Down));
+    let dollar = within(limit.shares_for(LEAST, Round::Up))?;
+    let floor = Shares::from_micro(within(up(min_shares.max(dollar).micro()))?);
+    let floor_cost = within(limit.cost(floor, Round::Up))?;
     if floor_cost > s.max_usdc_per_trade {
-        return Some(Err(Planned::skipped(Reason::BelowMarketMin)));
+        return Err(No::Because(Reason::BelowMarketMin));
     }
-    let most = limit.shares_for(s.max_usdc_per_trade, Round::Down)?;
+    let most = shares_for(s.max_usdc_per_trade)?;
     let (desired, dollars) = match want {
         Desire::Floor => (floor, floor_cost),
         Desire::Dollars(d) => {
             let joined = d.saturating_add(kept).min(s.max_usdc_per_trade);
-            (limit.shares_for(joined, Round::Down)?, *d)
+            (shares_for(joined)?, *d)
         }
-        Desire::Shares(n) => {
-            let joined = n.saturating_add(limit.shares_for(kept, Round::Down)?);
-            (joined, limit.cost(*n, Round::Down)?)
-        }
+        Desire::Shares(n) => (n.saturating_add(shares_for(kept)?), within(limit.cost(*n, Round::Down))?),
     };
-    let mut shares = micro(down(desired.min(most).micro()));
+    let mut shares = Shares::from_micro(down(desired.min(most).micro()));
     if shares < floor {
-        if let Err(skipped) = below(s, dollars) {
-            return Some(Err(skipped));
-        }
+        below(s, dollars)?;
         shares = floor;
     }
     if room < floor_cost {
-        return Some(Err(Planned::skipped(Reason::PositionCapReached)));
+        return Err(No::Because(Reason::PositionCapReached));
     }
-    let fits = micro(down(limit.shares_for(room, Round::Down)?.micro()));
-    Some(Ok(Size { shares: shares.min(fits), amount: None }))
+    let fits = Shares::from_micro(down(shares_for(room)?.micro()));
+    Ok(Size { shares: shares.min(fits), amount: None })
 }
 
-/// A market order: dollars in whole cents, at least one dollar, and no least number of shares. `None` past the
-/// range.
-fn taking(
-    s: &Settings,
-    limit: Price,
-    room: Usdc,
-    kept: Usdc,
-    want: &Desire,
-) -> Option<Result<Size, Planned>> {
+/// A market order: dollars in whole cents, at least one dollar, and no least number of shares.
+fn taking(s: &Settings, limit: Price, room: Usdc, kept: Usdc, want: &Desire) -> Result<Size, No> {
     if LEAST > s.max_usdc_per_trade {
-        return Some(Err(Planned::skipped(Reason::BelowMarketMin)));
+        return Err(No::Because(Reason::BelowMarketMin));
     }
-    let dollars = match want {
-        Desire::Floor => LEAST,
-        Desire::Dollars(d) => *d,
-        Desire::Shares(n) => limit.cost(*n, Round::Down)?,
-    };
-    let joined = match want {
-        Desire::Floor => dollars,
-        Desire::Dollars(_) | Desire::Shares(_) => dollars.saturating_add(kept),
-    };
-    let mut amount = Usdc::from_micro(down(joined.min(s.max_usdc_per_trade).micro()));
-    if amount < LEAST {
-        if let Err(skipped) = below(s, dollars) {
-            return Some(Err(skipped));
+    let (desired, dollars) = match want {
+        Desire::Floor => (LEAST, LEAST),
+        Desire::Dollars(d) => (d.saturating_add(kept), *d),
+        Desire::Shares(n) => {
+            let dollars = within(limit.cost(*n, Round::Down))?;
+            (dollars.saturating_add(kept), dollars)
         }
+    };
+    let mut amount = Usdc::from_micro(down(desired.min(s.max_usdc_per_trade).micro()));
+    if amount < LEAST {
+        below(s, dollars)?;
         amount = LEAST;
     }
     if room < LEAST {
-        return Some(Err(Planned::skipped(Reason::PositionCapReached)));
+        return Err(No::Because(Reason::PositionCapReached));
     }
     amount = amount.min(Usdc::from_micro(down(room.micro())));
-    let shares = mul_div(amount.micro(), ONE, limit.micro(), Round::Down)?;
-    Some(Ok(Size { shares: Shares::from_micro(shares), amount: Some(amount) }))
+    Ok(Size { shares: within(limit.shares_for(amount, Round::Down))?, amount: Some(amount) })
 }

@@ -1,0 +1,83 @@
+//! When an attempt is sent, posted again, looked at, and given up: pure functions of the attempt and the time.
+
+use std::time::Duration;
+
+use schemas::{OrderStatus, OrderType, Side, Timestamp};
+
+use super::{Attempt, build::VENUE_MINUTE};
+
+/// A GTD order is sent only with so much of its life left: the venue asks for three minutes (`behaviour.md` 6.3).
+pub const LEAST_LIFE: Duration = Duration::from_secs(190);
+/// A FAK that the venue does not know so long after it could last have been sent did not land.
+const FAK_LANDS_WITHIN: Duration = Duration::from_secs(15 * 60);
+/// A GTD order that the venue does not know so long after its expiration there did not land.
+const GRACE: Duration = Duration::from_secs(30);
+/// Rejected and expired attempts are watched so long for a late landing.
+const WATCH: Duration = Duration::from_secs(30 * 60);
+/// How often an unchanged open order's `synced_at` is told: the API calls older rows stale at 60 s.
+const TELL_SYNCED: Duration = Duration::from_secs(30);
+/// A reserved attempt that nobody has in hand is found by the sweeper after so long.
+const SWEEP_RESERVED: Duration = Duration::from_secs(15);
+
+/// Whether its bytes may be handed to the venue now, for the first time or again.
+pub fn may_send(attempt: &Attempt, now: Timestamp) -> bool {
+    let lives = match (attempt.order_type, attempt.expires_at) {
+        (Some(OrderType::Gtd), Some(at)) => now.plus(LEAST_LIFE) <= at,
+        (Some(OrderType::Gtd) | None, _) => false,
+        _ => true,
+    };
+    // A SELL is never too old (behaviour.md 4); its `send_until` says so.
+    !attempt.is_final && attempt.cancel_asked_at.is_none() && now <= attempt.send_until && lives
+}
+
+/// Whether an order of which the venue says that it does not know it can no longer land.
+pub fn cannot_land(attempt: &Attempt, now: Timestamp) -> bool {
+    let bound = match attempt.expires_at {
+        Some(at) => at.plus(VENUE_MINUTE).plus(GRACE),
+        None => attempt.last_send_at.unwrap_or(attempt.changed_at).max(attempt.created_at).plus(FAK_LANDS_WITHIN),
+    };
+    now > bound && !may_send(attempt, now)
+}
+
+/// Whether its confirmation at the venue is worth a revision although nothing else changed.
+pub fn tell_synced(attempt: &Attempt, now: Timestamp) -> bool {
+    attempt.synced_at.is_none_or(|at| now.since(at) >= TELL_SYNCED)
+}
+
+fn backoff(first: Duration, most: Duration, asked: i32) -> Duration {
+    let doublings = u32::try_from(asked.clamp(0, 20)).unwrap_or(0);
+    first.saturating_mul(1u32 << doublings).min(most)
+}
+
+/// When to look at it next; `None`: never again. Every attempt that is not final has a time, and so has every one
+/// whose trades can still fail or that may still land.
+pub fn next_look(attempt: &Attempt, now: Timestamp) -> Option<Timestamp> {
+    let secs = Duration::from_secs;
+    let asked = attempt.asked;
+    let wait = match attempt.status {
+        OrderStatus::Denied => return None,
+        OrderStatus::Reserved => SWEEP_RESERVED,
+        _ if attempt.cancel_asked_at.is_some() && !attempt.is_final => backoff(secs(1), secs(15), asked),
+        OrderStatus::Submitted | OrderStatus::Unknown => backoff(secs(1), secs(30), asked),
+        OrderStatus::Matched => backoff(Duration::from_millis(500), secs(30), asked),
+        OrderStatus::Open | OrderStatus::PartiallyFilled => backoff(secs(2), secs(20), asked),
+        OrderStatus::Filled | OrderStatus::Cancelled | OrderStatus::Expired | OrderStatus::Rejected => {
+            let watched = matches!(attempt.status, OrderStatus::Expired | OrderStatus::Rejected)
+                && attempt.order_id.is_some()
+                && now < attempt.changed_at.plus(WATCH);
+            if !attempt.is_settled() {
+                backoff(secs(1), secs(60), asked)
+            } else if watched {
+                backoff(secs(15), secs(5 * 60), asked)
+            } else {
+                return None;
+            }
+        }
+    };
+    Some(now.plus(wait))
+}
+
+/// Whether what it is about is a BUY: those grow too old, SELLs do not.
+pub const fn is_buy(attempt: &Attempt) -> bool {
+    matches!(attempt.side, Side::Buy)
+}

@@ -1,0 +1,242 @@
+//! The core, without a database: sums, lifecycles, the chain, and folds that commute.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod common;
+
+use std::collections::BTreeMap;
+
+use common::{cut, later, order, record, sale, tenant};
+use eventlog::{Append, Offset, Stored};
+use project::core::{
+    chain::{Head, take_cut, take_decision},
+    fold::{self, Progress},
+    ledger::Attempts,
+    lifecycle::{Lifecycle, Part, lifecycles},
+};
+use proptest::prelude::*;
+use schemas::{
+    Hash32, LogId, OrderStatus, Shares, Side, Usdc, codec::Codec, events::OrderState, topics::Topic,
+};
+use uuid::Uuid;
+
+fn attempts(states: impl IntoIterator<Item = OrderState>) -> Attempts {
+    let mut attempts = Attempts::default();
+    for state in states {
+        attempts.take(state);
+    }
+    attempts
+}
+
+#[test]
+fn the_first_event_of_a_key_makes_its_row() {
+    let row = attempts([order(tenant(1), 1, 5)]).row().unwrap();
+    assert_eq!(row.shares, Shares::from_units(5));
+    assert_eq!(row.size, Usdc::from_units(2));
+    assert_eq!((row.filled_shares, row.fees), (Shares::ZERO, Usdc::ZERO));
+    assert_eq!(row.status, OrderStatus::Reserved);
+    assert_eq!(row.attempts, 1);
+    assert!(Attempts::default().row().is_none());
+}
+
+/// A close of 10 shares: the first attempt sold 4 and was killed, the second asks for the 6 that are left and has
+/// sold 5 of them.
+#[test]
+fn attempts_of_a_close_are_summed_and_the_newest_says_the_status() {
+    let first = sale(tenant(1), 9, 0, 10);
+    let second = sale(tenant(1), 9, 1, 6);
+    let row = attempts([
+        later(&first, OrderStatus::Cancelled, 4),
+        first,
+        second.clone(),
+        later(&second, OrderStatus::PartiallyFilled, 5),
+    ])
+    .row()
+    .unwrap();
+    assert_eq!(row.shares, Shares::from_units(10));
+    assert_eq!(row.filled_shares, Shares::from_units(9));
+    assert_eq!(row.filled_usdc, Usdc::from_micro(3_600_000));
+    assert_eq!(row.fees, Usdc::from_micro(20));
+    assert_eq!(row.size, Usdc::from_micro(4_000_000));
+    assert_eq!(row.status, OrderStatus::PartiallyFilled);
+    assert_eq!(row.order_id, second.order_id);
+    assert_eq!(row.attempts, 2);
+}
+
+#[test]
+fn an_older_revision_changes_nothing() {
+    let first = order(tenant(1), 1, 5);
+    let filled = later(&first, OrderStatus::Filled, 5);
+    let mut attempts = attempts([filled.clone()]);
+    assert!(!attempts.take(first));
+    assert!(!attempts.take(filled));
+    assert_eq!(attempts.row().unwrap().status, OrderStatus::Filled);
+}
+
+fn part(number: u8, side: Side, filled: i64, is_final: bool) -> Part {
+    Part {
+        key: schemas::IdempotencyKey::from_bytes([number; 32]),
+        side,
+        filled: Shares::from_units(filled),
+        is_final,
+        created_at: common::at(i64::from(number)),
+    }
+}
+
+#[test]
+fn sales_use_up_the_oldest_purchases_first() {
+    use Lifecycle::{Closed, Closing, Open};
+    let buys = [part(1, Side::Buy, 5, true), part(2, Side::Buy, 0, true), part(3, Side::Buy, 5, false)];
+    assert_eq!(lifecycles(&buys), [Some(Open), None, Some(Open)]);
+    let with = |sale| {
+        let mut all = buys.to_vec();
+        all.push(sale);
+        lifecycles(&all)
+    };
+    assert_eq!(with(part(4, Side::Sell, 0, false)), [Some(Closing), None, Some(Closing), Some(Closing)]);
+    assert_eq!(with(part(4, Side::Sell, 5, true)), [Some(Closed), None, Some(Open), Some(Closed)]);
+    assert_eq!(with(part(4, Side::Sell, 7, false)), [Some(Closed), None, Some(Closing), Some(Closing)]);
+    assert_eq!(with(part(4, Side::Sell, 10, true)), [Some(Closed), None, Some(Closed), Some(Closed)]);
+    assert_eq!(with(part(4, Side::Sell, 0, true)), [Some(Open), None, Some(Open), None]);
+}
+
+#[test]
+fn a_cut_counts_only_if_it_is_the_next_of_its_chain() {
+    let mut head = None;
+    let (first, first_hash) = cut(0, 0, Hash32::ZERO, 2);
+    let (second, second_hash) = cut(0, 1, first_hash, 0);
+    assert!(!take_cut(&mut head, 0, &second, second_hash), "the chain begins with 0");
+    assert!(take_cut(&mut head, 0, &first, first_hash));
+    assert!(!take_cut(&mut head, 0, &first, first_hash), "once only");
+    let (stray, stray_hash) = cut(0, 1, Hash32::from_bytes([9; 32]), 0);
+    assert!(!take_cut(&mut head, 0, &stray, stray_hash), "another previous hash");
+    let (gap, gap_hash) = cut(0, 2, first_hash, 0);
+    assert!(!take_cut(&mut head, 0, &gap, gap_hash), "a number too far");
+    let (elsewhere, elsewhere_hash) = cut(1, 1, first_hash, 0);
+    assert!(!take_cut(&mut head, 0, &elsewhere, elsewhere_hash), "of another partition");
+    assert!(take_cut(&mut head, 0, &second, second_hash));
+    assert_eq!(head, Some(Head { number: 1, hash: second_hash, left: 0 }));
+}
+
+#[test]
+fn a_decision_counts_only_for_its_own_accepted_cut_even_where_two_writers_interleave() {
+    let named = |hash: Hash32| hash.to_string();
+    let mut head = None;
+    let (first, hash) = cut(0, 0, Hash32::ZERO, 2);
+    assert!(!take_decision(&mut head, Some(named(hash).as_bytes())), "no cut at all");
+    take_cut(&mut head, 0, &first, hash);
+    assert!(!take_decision(&mut head, None), "it names no cut");
+    assert!(take_decision(&mut head, Some(named(hash).as_bytes())));
+    // A zombie wrote the same number again, in the midst of it.
+    let (stray, stray_hash) = cut(0, 0, Hash32::from_bytes([9; 32]), 2);
+    assert!(!take_cut(&mut head, 0, &stray, stray_hash));
+    assert!(!take_decision(&mut head, Some(named(stray_hash).as_bytes())), "of a refused cut");
+    assert!(take_decision(&mut head, Some(named(hash).as_bytes())));
+    assert!(!take_decision(&mut head, Some(named(hash).as_bytes())), "more than the cut announced");
+}
+
+fn stored(append: Append, offset: i64) -> Stored {
+    Stored { at: append.to, offset: Offset(offset), record: append.record }
+}
+
+#[test]
+fn what_cannot_be_taken_is_counted_and_stops_nothing() {
+    let (known, stranger) = (tenant(1), tenant(2));
+    let owners = BTreeMap::from([(known.account, known.user)]);
+    let records = [
+        stored(common::order_record(0, &order(known, 1, 5)), 3),
+        stored(common::garbage(Topic::Orders, 0), 5),
+        stored(common::order_record(0, &order(stranger, 2, 5)), 6),
+        stored(common::order_record(0, &order(common::Tenant { user: stranger.user, ..known }, 3, 5)), 7),
+        stored(record(Topic::Orders, 0, "k", &cut(0, 0, Hash32::ZERO, 0).0), 8),
+        stored(record(Topic::Orders, 0, "k", &schemas::events::Gap { count: 1 }), 9),
+        stored(common::order_record(0, &order(known, 4, 5)), 10),
+    ];
+    let codec = Codec::bundled().unwrap();
+    let reads = records.iter().map(|r| fold::read(&codec, r)).collect();
+    let log_id = LogId::from_uuid(Uuid::from_u128(7));
+    let (batch, dead) = fold::fold(log_id, &BTreeMap::new(), reads, &owners);
+    assert_eq!(batch.orders.len(), 2);
+    let codes: Vec<_> = dead.iter().map(|dead| (dead.stored.offset.0, dead.trouble.code())).collect();
+    assert_eq!(
+        codes,
+        [
+            (5, "record_schema_unknown"),
+            (6, "account_unknown"),
+            (7, "account_of_another_user"),
+            (8, "record_of_another_topic"),
+        ]
+    );
+    let (_, to) = batch.advances.values().next().unwrap();
+    assert_eq!((to.next, to.dead, to.ignored), (Offset(11), 4, 0));
+    assert_eq!(to.before, Some(eventlog::position::hash(&codec, &records[6].record)));
+}
+
+#[test]
+fn records_before_the_partition_s_place_are_passed_over() {
+    let known = tenant(1);
+    let owners = BTreeMap::from([(known.account, known.user)]);
+    let records =
+        [stored(common::order_record(0, &order(known, 1, 5)), 3), stored(common::order_record(0, &order(known, 2, 5)), 4)];
+    let codec = Codec::bundled().unwrap();
+    let log_id = LogId::from_uuid(Uuid::from_u128(7));
+    let progress = Progress { next: Offset(4), ..Progress::start(log_id) };
+    let reads = records.iter().map(|r| fold::read(&codec, r)).collect();
+    let (batch, _) = fold::fold(log_id, &BTreeMap::from([(records[0].at, progress)]), reads, &owners);
+    assert_eq!(batch.orders.keys().map(|key| key.1).collect::<Vec<_>>(), [order(known, 2, 5).idempotency_key]);
+}
+
+/// Histories of a few closes and purchases: each attempt with its revisions.
+fn histories() -> impl Strategy<Value = Vec<OrderState>> {
+    let attempt = (0_u32..4, 0_i32..3, 1_usize..5, 0_i64..6).prop_map(|(number, attempt, revisions, filled)| {
+        let mut state = if number == 0 { order(tenant(1), number, 5) } else { sale(tenant(1), number, attempt, 5) };
+        let mut states = vec![state.clone()];
+        for revision in 1..revisions {
+            let status = if revision + 1 == revisions { OrderStatus::Cancelled } else { OrderStatus::Open };
+            state = later(&state, status, filled);
+            states.push(state.clone());
+        }
+        states
+    });
+    proptest::collection::vec(attempt, 1..8).prop_map(|attempts| {
+        // One history an attempt: of several for the same one, the first stands.
+        let mut by_attempt = BTreeMap::new();
+        for states in attempts {
+            by_attempt.entry((states[0].idempotency_key, states[0].attempt)).or_insert(states);
+        }
+        by_attempt.into_values().flatten().collect()
+    })
+}
+
+fn rows(states: &[OrderState]) -> Vec<project::core::ledger::LedgerRow> {
+    let mut copies: BTreeMap<_, Attempts> = BTreeMap::new();
+    for state in states {
+        copies.entry(state.idempotency_key).or_default().take(state.clone());
+    }
+    copies.values().filter_map(Attempts::row).collect()
+}
+
+proptest! {
+    #[test]
+    fn the_ledger_is_the_same_in_whatever_order_and_however_often_states_come(
+        (states, shuffled) in histories().prop_flat_map(|states| {
+            let twice: Vec<OrderState> = states.iter().chain(&states).cloned().collect();
+            (Just(states), Just(twice).prop_shuffle())
+        })
+    ) {
+        prop_assert_eq!(rows(&states), rows(&shuffled));
+    }
+
+    #[test]
+    fn lifecycles_depend_on_the_rows_alone(
+        (parts, shuffled) in proptest::collection::vec((any::<bool>(), 0_i64..9, any::<bool>()), 0..9)
+            .prop_map(|drawn| (1_u8..).zip(drawn).map(|(number, (sells, filled, is_final))| {
+                part(number, if sells { Side::Sell } else { Side::Buy }, filled, is_final)
+            }).collect::<Vec<_>>())
+            .prop_flat_map(|parts| (Just(parts.clone()), Just(parts).prop_shuffle()))
+    ) {
+        let by_key = |parts: &[Part]| -> BTreeMap<_, _> {
+            parts.iter().zip(lifecycles(parts)).map(|(part, found)| (part.key, found.map(Lifecycle::as_str))).collect()
+        };
+        prop_assert_eq!(by_key(&parts), by_key(&shuffled));
+    }
+}

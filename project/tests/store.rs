@@ -1,0 +1,231 @@
+//! What every store promises, over Postgres and over memory.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod common;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use common::{Tenant, add_tenant, database, decision, later, order, sale, tenant};
+use eventlog::{Offset, TopicPartition};
+use project::{
+    core::{
+        chain::Head,
+        fold::{Batch, Progress},
+    },
+    pg::Tz,
+    store::{MemoryStore, PgStore, Store, StoreError},
+};
+use schemas::{Hash32, LogId, OrderStatus, Reason, Timestamp, events::OrderState, topics::Topic};
+use uuid::Uuid;
+
+fn place() -> TopicPartition {
+    TopicPartition::new(Topic::Orders, 3)
+}
+
+fn progress(next: i64) -> Progress {
+    Progress {
+        log_id: LogId::from_uuid(Uuid::from_u128(9)),
+        next: Offset(next),
+        before: Some(Hash32::from_bytes([u8::try_from(next).unwrap(); 32])),
+        head: Some(Head { number: next, hash: Hash32::from_bytes([5; 32]), left: 2 }),
+        ignored: 1,
+        dead: 2,
+    }
+}
+
+fn batch(from: Option<i64>, to: i64, orders: &[OrderState]) -> Batch {
+    let mut batch = Batch::default();
+    batch.advances.insert(place(), (from.map(progress), progress(to)));
+    for state in orders {
+        let copy = (state.billing_account_id, state.idempotency_key);
+        batch.orders.entry(copy).or_default().take(state.clone());
+    }
+    batch
+}
+
+/// The store over each kind of tables, with these two tenants.
+async fn stores() -> Vec<(Arc<dyn Store>, Tenant, Tenant)> {
+    let connections = database().await;
+    let (a, b) = (add_tenant(&connections, 1).await, add_tenant(&connections, 2).await);
+    let memory = MemoryStore::default();
+    memory.add_account(a.account, a.user);
+    memory.add_account(b.account, b.user);
+    let postgres = PgStore::connect(&connections).await.unwrap();
+    vec![(Arc::new(postgres), a, b), (Arc::new(memory), a, b)]
+}
+
+#[tokio::test]
+async fn progress_is_kept_with_the_rows_and_read_back_whole() {
+    for (store, a, _) in stores().await {
+        let of = [place(), TopicPartition::new(Topic::Decisions, 3)].into();
+        assert!(store.progress(&of).await.unwrap().is_empty());
+        store.apply(&batch(None, 4, &[order(a, 1, 5)])).await.unwrap();
+        assert_eq!(store.progress(&of).await.unwrap(), BTreeMap::from([(place(), progress(4))]));
+    }
+}
+
+#[tokio::test]
+async fn of_two_that_read_the_same_records_one_is_overtaken() {
+    for (store, a, _) in stores().await {
+        store.apply(&batch(None, 4, &[order(a, 1, 5)])).await.unwrap();
+        let first = batch(Some(4), 6, &[order(a, 2, 5)]);
+        let second = batch(Some(4), 8, &[order(a, 3, 5)]);
+        let (one, two) = tokio::join!(store.apply(&first), store.apply(&second));
+        let overtaken = StoreError::Overtaken(place());
+        assert!((one.is_ok() && two == Err(overtaken.clone())) || (two.is_ok() && one == Err(overtaken.clone())));
+        assert_eq!(store.apply(&batch(None, 9, &[])).await, Err(overtaken), "as new, though it is not");
+    }
+}
+
+#[tokio::test]
+async fn an_overtaken_batch_leaves_nothing() {
+    let connections = database().await;
+    let a = add_tenant(&connections, 1).await;
+    let store = PgStore::connect(&connections).await.unwrap();
+    store.apply(&batch(None, 4, &[])).await.unwrap();
+    assert!(store.apply(&batch(Some(3), 6, &[order(a, 1, 5)])).await.is_err());
+    let rows: i64 =
+        sqlx::query_scalar("select count(*) from poly_copy_trade_fills").fetch_one(store.pool()).await.unwrap();
+    assert_eq!(rows, 0);
+}
+
+#[tokio::test]
+async fn owners_are_told_and_strangers_are_absent() {
+    for (store, a, b) in stores().await {
+        let owners = store.owners(&[a.account, b.account, tenant(9).account].into()).await.unwrap();
+        assert_eq!(owners, BTreeMap::from([(a.account, a.user), (b.account, b.user)]));
+    }
+}
+
+/// Money and times of every size, through Postgres and back, exactly.
+#[tokio::test]
+async fn money_and_time_are_kept_to_the_last_digit() {
+    let connections = database().await;
+    let a = add_tenant(&connections, 1).await;
+    let store = PgStore::connect(&connections).await.unwrap();
+    let amounts = [0, 1, 999_999, 1_000_001, 123_456_789_012_345_678, i64::MAX];
+    let mut orders = Vec::new();
+    for (number, amount) in (0..).zip(amounts) {
+        let mut state = order(a, number, 0);
+        state.shares = schemas::Shares::from_micro(amount);
+        state.filled_shares = state.shares;
+        state.filled_usdc = schemas::Usdc::from_micro(amount);
+        state.created_at = Timestamp::from_micros(1_760_000_000_000_001 + i64::from(number));
+        state.changed_at = Timestamp::from_micros(i64::MAX - amount);
+        orders.push(state);
+    }
+    store.apply(&batch(None, 1, &orders)).await.unwrap();
+    let rows: Vec<(i64, i64, i64, Tz)> = sqlx::query_as(
+        "select (shares * 1000000)::bigint, (filled_usdc * 1000000)::bigint,
+             (extract(epoch from created_at) * 1000000)::bigint, changed_at
+         from poly_copy_trade_fills order by created_at",
+    )
+    .fetch_all(store.pool())
+    .await
+    .unwrap();
+    for (state, (shares, usdc, created, changed)) in orders.iter().zip(rows) {
+        assert_eq!((shares, usdc), (state.shares.micro(), state.filled_usdc.micro()));
+        assert_eq!((created, changed), (state.created_at.micros(), Tz(state.changed_at)));
+    }
+}
+
+/// What the database holds is what the core says, whatever came in how many batches.
+#[tokio::test]
+async fn the_ledger_in_postgres_is_the_ledger_in_memory() {
+    let connections = database().await;
+    let a = add_tenant(&connections, 1).await;
+    let postgres = PgStore::connect(&connections).await.unwrap();
+    let memory = MemoryStore::default();
+    let (buy, first, second) = (order(a, 1, 10), sale(a, 2, 0, 10), sale(a, 2, 1, 6));
+    let batches = [
+        vec![buy.clone()],
+        vec![later(&buy, OrderStatus::Filled, 10), first.clone()],
+        vec![later(&first, OrderStatus::Cancelled, 4)],
+        vec![second.clone(), buy],
+        vec![later(&second, OrderStatus::Filled, 6)],
+    ];
+    let expected = ["", "closing,closing", "open,closed", "closing,closing", "closed,closed"];
+    for ((number, orders), expected) in (0..).zip(batches).zip(expected) {
+        let from = (number > 0).then_some(number);
+        let batch = batch(from, number + 1, &orders);
+        postgres.apply(&batch).await.unwrap();
+        memory.apply(&batch).await.unwrap();
+        let rows: Vec<(String, i64, i64, i32, Option<String>)> = sqlx::query_as(
+            "select status, (filled_shares * 1000000)::bigint, (size_usdc * 1000000)::bigint, attempts,
+                 position_lifecycle
+             from poly_copy_trade_fills order by idempotency_key",
+        )
+        .fetch_all(postgres.pool())
+        .await
+        .unwrap();
+        let from_memory: Vec<_> = memory
+            .rows()
+            .into_values()
+            .map(|row| {
+                let ledger = row.ledger;
+                let stands = row.lifecycle.map(|stands| stands.as_str().to_owned());
+                (ledger.status.to_string(), ledger.filled_shares.micro(), ledger.size.micro(), ledger.attempts, stands)
+            })
+            .collect();
+        assert_eq!(rows, from_memory);
+        let stands: Vec<_> = {
+            let by_age = "select position_lifecycle from poly_copy_trade_fills order by created_at";
+            let stands: Vec<Option<String>> = sqlx::query_scalar(by_age).fetch_all(postgres.pool()).await.unwrap();
+            stands.into_iter().flatten().collect()
+        };
+        assert_eq!(stands.join(","), expected);
+    }
+}
+
+#[tokio::test]
+async fn a_decision_is_written_once() {
+    let connections = database().await;
+    let a = add_tenant(&connections, 1).await;
+    let store = PgStore::connect(&connections).await.unwrap();
+    let first = decision(a, 0, 0, 1, Reason::StaleFill);
+    let again = decision(a, 0, 5, 1, Reason::MarketClosed);
+    for (from, to, decision) in [(None, 1, &first), (Some(1), 2, &again), (Some(2), 3, &first)] {
+        store.apply(&Batch { decisions: vec![decision.clone()], ..batch(from, to, &[]) }).await.unwrap();
+    }
+    let superuser = common::superuser(&connections).await;
+    let rows: Vec<(String, i64, String)> =
+        sqlx::query_as("select reason, cut, inputs->'policy'->>'sizing' from poly_copy_trade_decisions")
+            .fetch_all(&superuser)
+            .await
+            .unwrap();
+    assert_eq!(rows, [("stale_fill".to_owned(), 0, "fixed".to_owned())]);
+}
+
+#[tokio::test]
+async fn rows_for_somebody_else_s_account_are_refused_by_the_database_itself() {
+    let connections = database().await;
+    let (a, b) = (add_tenant(&connections, 1).await, add_tenant(&connections, 2).await);
+    let store = PgStore::connect(&connections).await.unwrap();
+    let forged = Tenant { user: b.user, account: a.account };
+    let by_order = store.apply(&batch(None, 1, &[order(forged, 1, 5)])).await;
+    assert!(matches!(by_order, Err(StoreError::Unacceptable(_))), "{by_order:?}");
+    let decisions = vec![decision(forged, 0, 0, 1, Reason::Ok)];
+    let by_decision = store.apply(&Batch { decisions, ..batch(None, 1, &[]) }).await;
+    assert!(matches!(by_decision, Err(StoreError::Unacceptable(_))), "{by_decision:?}");
+}
+
+#[tokio::test]
+async fn values_that_postgres_cannot_hold_are_told_from_a_database_that_is_away() {
+    let connections = database().await;
+    let a = add_tenant(&connections, 1).await;
+    let store = PgStore::connect(&connections).await.unwrap();
+    let mut nul = order(a, 1, 5);
+    nul.reason = Some("a\0b".into());
+    let mut early = order(a, 1, 5);
+    early.origin.observed_at = Timestamp::from_micros(i64::MIN);
+    for (state, what) in [(nul, "a NUL"), (early, "the far past")] {
+        let answer = store.apply(&batch(None, 1, &[state])).await;
+        assert!(matches!(answer, Err(StoreError::Unacceptable(_))), "{what}: {answer:?}");
+    }
+    let gone = connections.options(project::Role::Projector).unwrap().port(1);
+    let pool = sqlx::postgres::PgPoolOptions::new()
+        .acquire_timeout(std::time::Duration::from_millis(300))
+        .connect_lazy_with(gone);
+    let answer = PgStore::over(pool).owners(&[a.account].into()).await;
+    assert!(matches!(answer, Err(StoreError::Unreachable(_))), "{answer:?}");
+}
