@@ -277,6 +277,26 @@ fn append_to_waiting_poll(bencher: Bencher<'_, '_>, through: &str) {
     });
 }
 
+/// One record at a time, while another handle, as another process would, never lets go of the file for longer
+/// than it must.
+#[divan::bench(max_time = 2)]
+fn append_beside_a_busy_writer(bencher: Bencher<'_, '_>) {
+    let (rt, dir) = (runtime(), tempfile::tempdir().unwrap());
+    let log = sqlite(&rt, dir.path());
+    let busy = sqlite(&rt, dir.path());
+    let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    for _ in 0..4 {
+        let (busy, stop) = (busy.clone(), stop.clone());
+        rt.spawn(async move {
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                append(&*busy, batch(10)).await;
+            }
+        });
+    }
+    bencher.counter(ItemsCount::new(1_usize)).bench_local(|| rt.block_on(append(&*log, batch(1))));
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+}
+
 fn fill(rt: &Runtime, log: &dyn Log) {
     for _ in 0..STORED / 1_000 {
         rt.block_on(append(log, batch(1_000)));

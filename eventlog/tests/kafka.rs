@@ -466,6 +466,7 @@ async fn scans_in_batches_see_everything_once() {
     let total = 300;
     for n in (0..total).step_by(5) {
         done(consumer.member.commit((n..n + 5).map(|n| numbered(of, n)).collect(), BTreeMap::new()).await);
+        consumer.step(1).await.unwrap();
     }
     let mut scans = Vec::new();
     for batch in [1, 4, 5, 7, 100, 1_000] {

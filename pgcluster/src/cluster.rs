@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,9 +13,10 @@ use tokio::sync::{oneshot, watch};
 
 use crate::binaries::Binaries;
 use crate::home::Home;
-use crate::launch::{Launch, SUPERUSER, Server, how};
+use crate::launch::{Launch, Server, how};
+use crate::lock::Lock;
 use crate::run_as::RunAs;
-use crate::{Error, Result, leftovers};
+use crate::{Error, Result, attach, leftovers};
 
 /// How long a server that ignores its shutdown may take over the immediate one.
 const IMMEDIATE_WITHIN: Duration = Duration::from_secs(10);
@@ -80,7 +80,7 @@ impl Options {
         }
         run_as.check_reach(&binaries.program("postgres")).await?;
         home.create(&run_as).await?;
-        let lock = home.lock(&run_as)?;
+        let lock = Lock::take(&home, &run_as).await?;
 
         let launch = Launch {
             home: &home,
@@ -98,6 +98,7 @@ impl Options {
         leftovers::settle(&home.data()).await?;
         let server = launch.start().await?;
         home.keep_port(server.port, &run_as)?;
+        lock.announce(server.port)?;
         tracing::info!(port = server.port, pid = server.pid, bin = %binaries.dir().display(), "Postgres is ready");
 
         let (pid, port) = (server.pid, server.port);
@@ -156,7 +157,7 @@ impl Cluster {
 
     /// The superuser's URL of another database, by its plain name. It holds the password: never log it.
     pub fn url(&self, database: &str) -> String {
-        format!("postgres://{SUPERUSER}:{}@127.0.0.1:{}/{database}", self.password, self.port)
+        attach::url(&self.password, self.port, database)
     }
 
     /// Where on 127.0.0.1 the server listens.
@@ -219,7 +220,7 @@ impl fmt::Debug for Cluster {
 async fn supervise(
     server: Server,
     home: Home,
-    lock: File,
+    lock: Lock,
     stop_within: Duration,
     asked: oneshot::Receiver<()>,
     report: watch::Sender<Status>,

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 pub enum Error {
     /// No server program on this machine.
     #[error(
-        "no Postgres server was found (looked in {looked}): run `make setup`, install the distribution's \
+        "postgres_not_found: \
+         no Postgres server was found (looked in {looked}): run `make setup`, install the distribution's \
          `postgresql` package, or set PG_BIN to the directory that holds `postgres` and `initdb`"
     )]
     NoPostgres {
@@ -17,7 +18,8 @@ pub enum Error {
 
     /// `PG_BIN` points at something else.
     #[error(
-        "PG_BIN is {dir}, which holds no executable `{missing}`: point it at the directory that holds \
+        "postgres_wrong_pg_bin: \
+         PG_BIN is {dir}, which holds no executable `{missing}`: point it at the directory that holds \
          `postgres` and `initdb`, or unset it to have one found"
     )]
     WrongPgBin {
@@ -29,7 +31,8 @@ pub enum Error {
 
     /// The program is there but does not say which version it is.
     #[error(
-        "`{program} --version` gave no version ({said}): install Postgres anew or set PG_BIN to another one"
+        "postgres_no_version: \
+         `{program} --version` gave no version ({said}): install Postgres anew or set PG_BIN to another one"
     )]
     NoVersion {
         /// The program that was asked.
@@ -40,7 +43,8 @@ pub enum Error {
 
     /// Older than anything the migrations are tried on.
     #[error(
-        "{dir} holds Postgres {major}, and {oldest} is the oldest that works: install a newer one, or set \
+        "postgres_too_old: \
+         {dir} holds Postgres {major}, and {oldest} is the oldest that works: install a newer one, or set \
          PG_BIN to its directory"
     )]
     TooOld {
@@ -54,7 +58,8 @@ pub enum Error {
 
     /// The data was written by another major version.
     #[error(
-        "{data} was made by Postgres {data_major}, and the programs in {bin} are Postgres {bin_major}: \
+        "postgres_other_major: \
+         {data} was made by Postgres {data_major}, and the programs in {bin} are Postgres {bin_major}: \
          install Postgres {data_major} beside them or set PG_BIN to its directory; or upgrade the data \
          with pg_upgrade"
     )]
@@ -71,7 +76,8 @@ pub enum Error {
 
     /// Something else lies where the data directory belongs.
     #[error(
-        "{data} is not empty and has no PG_VERSION, so it is no Postgres data directory: move it away, or \
+        "postgres_not_a_cluster: \
+         {data} is not empty and has no PG_VERSION, so it is no Postgres data directory: move it away, or \
          choose another directory"
     )]
     NotACluster {
@@ -81,7 +87,8 @@ pub enum Error {
 
     /// The data is there, its password is not.
     #[error(
-        "{file} is missing, without which nobody can log in to the cluster beside it: restore the file \
+        "postgres_no_password: \
+         {file} is missing, without which nobody can log in to the cluster beside it: restore the file \
          from a backup, or move the whole directory away to begin with an empty cluster"
     )]
     NoPassword {
@@ -91,7 +98,8 @@ pub enum Error {
 
     /// We are root, and there is nobody to drop to.
     #[error(
-        "Postgres refuses to run as root, and this machine has no user `postgres` to run it as: install \
+        "postgres_no_user: \
+         Postgres refuses to run as root, and this machine has no user `postgres` to run it as: install \
          the distribution's `postgresql` package, or `useradd --system postgres`, or give {home} to \
          another user, or run as an ordinary user"
     )]
@@ -102,7 +110,8 @@ pub enum Error {
 
     /// The directory belongs to somebody else and we may not become them.
     #[error(
-        "{path} belongs to {owner}, and this process runs as {us}: run as {owner}, or choose another directory"
+        "postgres_foreign_owner: \
+         {path} belongs to {owner}, and this process runs as {us}: run as {owner}, or choose another directory"
     )]
     ForeignOwner {
         /// What belongs to somebody else.
@@ -115,7 +124,8 @@ pub enum Error {
 
     /// The data directory belongs to root, as whom Postgres does not run.
     #[error(
-        "{data} belongs to root, as whom Postgres refuses to run: `chown -R {user} {data}` gives it to the \
+        "postgres_root_owned: \
+         {data} belongs to root, as whom Postgres refuses to run: `chown -R {user} {data}` gives it to the \
          user that runs it"
     )]
     RootOwned {
@@ -127,7 +137,8 @@ pub enum Error {
 
     /// The user that Postgres runs as cannot get there.
     #[error(
-        "user `{user}`, as whom Postgres runs because it refuses to run as root, cannot reach {target}: \
+        "postgres_unreachable_path: \
+         user `{user}`, as whom Postgres runs because it refuses to run as root, cannot reach {target}: \
          {blocked} does not let it pass; `chmod o+x {blocked}`, or choose a directory elsewhere, or run \
          as an ordinary user"
     )]
@@ -142,7 +153,8 @@ pub enum Error {
 
     /// Another process of ours holds the cluster.
     #[error(
-        "{home} is in use by another running program (pid {pid}): stop that one, or choose another directory"
+        "postgres_in_use: \
+         {home} is in use by another running program (pid {pid}): stop that one, or choose another directory"
     )]
     InUse {
         /// The cluster's home.
@@ -151,9 +163,23 @@ pub enum Error {
         pid: String,
     },
 
+    /// Another process of ours is bringing the server up, or taking it down.
+    #[error(
+        "postgres_not_ready: \
+         the server in {home} is being started or stopped by another running program (pid {pid}): try again \
+         when that one is up"
+    )]
+    NotReady {
+        /// The cluster's home.
+        home: PathBuf,
+        /// The process that supervises it, as it wrote itself down.
+        pid: String,
+    },
+
     /// A server that we did not start runs on our data.
     #[error(
-        "a Postgres server that this program did not start runs on {data} (pid {pid}): stop it with \
+        "postgres_foreign_server: \
+         a Postgres server that this program did not start runs on {data} (pid {pid}): stop it with \
          `kill -INT {pid}`, then start again"
     )]
     ForeignServer {
@@ -165,7 +191,8 @@ pub enum Error {
 
     /// Processes of an earlier server do not end.
     #[error(
-        "processes of an earlier server still use {data} (pids {pids}): end them with `kill {pids}`, then start again"
+        "postgres_leftovers: \
+         processes of an earlier server still use {data} (pids {pids}): end them with `kill {pids}`, then start again"
     )]
     Leftovers {
         /// The data directory.
@@ -175,7 +202,10 @@ pub enum Error {
     },
 
     /// `initdb` failed.
-    #[error("initdb could not make a cluster in {data} ({how}): {said}; put that right, then start again")]
+    #[error(
+        "postgres_initdb_failed: \
+         initdb could not make a cluster in {data} ({how}): {said}; put that right, then start again"
+    )]
     Initdb {
         /// The directory it was to fill.
         data: PathBuf,
@@ -186,7 +216,10 @@ pub enum Error {
     },
 
     /// The server ended before it was ready.
-    #[error("Postgres did not start ({how}); {log} ends with: {tail}; put that right, then start again")]
+    #[error(
+        "postgres_start_failed: \
+         Postgres did not start ({how}); {log} ends with: {tail}; put that right, then start again"
+    )]
     StartFailed {
         /// How it ended.
         how: String,
@@ -198,7 +231,8 @@ pub enum Error {
 
     /// The server did not become ready in time.
     #[error(
-        "Postgres was not ready after {seconds} s; {log} ends with: {tail}; start again, with more time if \
+        "postgres_start_timed_out: \
+         Postgres was not ready after {seconds} s; {log} ends with: {tail}; start again, with more time if \
          it was recovering"
     )]
     StartTimedOut {
@@ -212,7 +246,8 @@ pub enum Error {
 
     /// Every port that was tried was taken by somebody else in the meantime.
     #[error(
-        "no free port on 127.0.0.1 for Postgres after {tries} tries: end what holds so many ports, then start again"
+        "postgres_no_port: \
+         no free port on 127.0.0.1 for Postgres after {tries} tries: end what holds so many ports, then start again"
     )]
     NoPort {
         /// How many were tried.
@@ -221,7 +256,8 @@ pub enum Error {
 
     /// The server had to be killed.
     #[error(
-        "Postgres did not finish its shutdown in {seconds} s and was killed: nothing that was committed is \
+        "postgres_killed: \
+         Postgres did not finish its shutdown in {seconds} s and was killed: nothing that was committed is \
          lost, the next start recovers it; look into {log} for what held it up"
     )]
     Killed {
@@ -233,7 +269,8 @@ pub enum Error {
 
     /// The system refused something.
     #[error(
-        "cannot {doing} {path}: {source}; put that right (rights, space, a path that exists), then start again"
+        "postgres_io: \
+         cannot {doing} {path}: {source}; put that right (rights, space, a path that exists), then start again"
     )]
     Io {
         /// What was being done.
@@ -261,6 +298,7 @@ impl Error {
             Self::RootOwned { .. } => "postgres_root_owned",
             Self::Unreachable { .. } => "postgres_unreachable_path",
             Self::InUse { .. } => "postgres_in_use",
+            Self::NotReady { .. } => "postgres_not_ready",
             Self::ForeignServer { .. } => "postgres_foreign_server",
             Self::Leftovers { .. } => "postgres_leftovers",
             Self::Initdb { .. } => "postgres_initdb_failed",

@@ -1,6 +1,6 @@
 //! The cluster's home directory: what lies in it, and who may hold it.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -79,6 +79,10 @@ impl Home {
         self.dir.join("pg_hba.conf")
     }
 
+    pub(crate) fn lock_file(&self) -> PathBuf {
+        self.dir.join("supervisor.lock")
+    }
+
     fn port_file(&self) -> PathBuf {
         self.dir.join("port")
     }
@@ -120,7 +124,7 @@ impl Home {
     }
 
     /// Opens one of the small files for writing, as the server's user's own.
-    fn open(&self, path: &Path, options: &mut OpenOptions, run_as: &RunAs) -> Result<File> {
+    pub(crate) fn open(&self, path: &Path, options: &mut OpenOptions, run_as: &RunAs) -> Result<File> {
         debug_assert!(path.starts_with(&self.dir));
         let file = options
             .mode(0o600)
@@ -141,27 +145,6 @@ impl Home {
         }
         let mut file = self.open(path, OpenOptions::new().write(true).create_new(true), run_as)?;
         file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(Error::io("write", path))
-    }
-
-    /// Takes the cluster for this process. The system lets go of it when the process ends, however.
-    pub(crate) fn lock(&self, run_as: &RunAs) -> Result<File> {
-        let path = self.dir.join("supervisor.lock");
-        let mut options = OpenOptions::new();
-        let mut file =
-            self.open(&path, options.read(true).write(true).create(true).truncate(false), run_as)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                file.read_to_string(&mut holder).map_err(Error::io("read", &path))?;
-                let pid = if holder.is_empty() { "unknown".to_owned() } else { holder.trim().to_owned() };
-                return Err(Error::InUse { home: self.dir.clone(), pid });
-            }
-            Err(TryLockError::Error(error)) => return Err(Error::io("lock", &path)(error)),
-        }
-        let pid = format!("{}\n", std::process::id());
-        file.set_len(0).and_then(|()| file.write_all(pid.as_bytes())).map_err(Error::io("write", &path))?;
-        Ok(file)
     }
 
     /// Sees to it that there is a password for a new cluster. `initdb` reads it from the same file. One

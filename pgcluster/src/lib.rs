@@ -25,7 +25,9 @@
 //! | `superuser-password` | what [`Cluster::owner_url`] logs in with |
 //! | `port` | the port of last time, taken again when it is free |
 //! | `postgres.log`, `postgres.log.old` | what the server says |
-//! | `supervisor.lock` | held by the one process that supervises this cluster |
+//! | `supervisor.lock` | held by the one process that supervises this cluster; says which, and the port once the server is ready |
+//!
+//! Another process of the same installation reaches the server through [`attach`].
 //!
 //! **When it dies.** The server runs in a process group of its own, so a Ctrl-C at the terminal reaches
 //! the program and not the database. Three nets keep a server from outliving its supervisor, however
@@ -37,15 +39,18 @@
 //! 3. the next start finds a server that is still there, knows it for its own by its command line, and
 //!    stops it first.
 
+mod attach;
 mod binaries;
 mod cluster;
 mod error;
 mod home;
 mod launch;
 mod leftovers;
+mod lock;
 mod run_as;
 mod watchdog;
 
+pub use attach::{Attached, attach};
 pub use binaries::Binaries;
 pub use cluster::{Cluster, Options, Status};
 pub use error::Error;

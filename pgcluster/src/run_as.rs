@@ -114,6 +114,15 @@ impl RunAs {
     }
 }
 
+/// The error that names the first of these that belongs to another user than us.
+pub(crate) fn foreign<const N: usize>(paths: [&Path; N]) -> Option<Error> {
+    let us = Uid::effective();
+    paths.into_iter().find_map(|path| {
+        let (uid, _) = owner(path).ok().flatten().filter(|(uid, _)| *uid != us)?;
+        Some(Error::ForeignOwner { path: path.to_path_buf(), owner: name_of(uid), us: name_of(us) })
+    })
+}
+
 fn owner(path: &Path) -> Result<Option<(Uid, Gid)>> {
     match fs::metadata(path) {
         Ok(found) => Ok(Some((Uid::from_raw(found.uid()), Gid::from_raw(found.gid())))),

@@ -1,6 +1,6 @@
 //! `simulate`: the venue's look-alike alone. Also makes the simulator's options for `up`.
 
-use std::{io::Write, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io::Write, sync::Arc, time::Duration};
 
 use runtime::{Clock, Stop};
 use simulator::{Options, Prints, Seeding, Simulator, Speed, TapeOptions, TapeReport};
@@ -34,7 +34,10 @@ pub fn tape(args: &TapeArgs) -> Result<Option<TapeOptions>, Error> {
     let Some(path) = &args.tape else { return Ok(None) };
     let mut tape = TapeOptions::new(path);
     if let Some(speed) = args.speed {
-        tape.speed = Speed::new(speed).ok_or_else(|| Error::Argument("--speed is at least 1".into()))?;
+        if speed == 0 {
+            return Err(Error::Argument("--speed is at least 1".into()));
+        }
+        tape.speed = Speed::times(speed);
     }
     tape.markets.clone_from(&args.markets);
     tape.keep_equal = args.keep_equal;
@@ -69,8 +72,8 @@ pub async fn run(config: &Config, args: SimulateArgs, clock: Arc<dyn Clock>, sto
         None => seeded(&config.simulator, args.seed, args.fills_per_second),
     };
     let lead_in = args.lead_in_ms.map(|ms| clock.now().plus(Duration::from_millis(ms)));
-    let listen = args.listen.unwrap_or(config.simulator.listen);
-    let options = Options { prints, epoch: lead_in, state: args.state, listen, ..Options::default() };
+    let port = args.port.unwrap_or(config.simulator.port);
+    let options = Options { prints, epoch: lead_in, state: args.state, port, ..Options::default() };
     simulator::run(options, clock, stop, announce).await.map_err(Error::said)
 }
 
@@ -84,9 +87,4 @@ fn announce(simulator: &Simulator) {
         let _ = writeln!(out, "leader {leader}");
     }
     let _ = out.flush();
-}
-
-/// Where the simulator listens by default.
-pub const fn listen(config: &SimulatorConfig) -> SocketAddr {
-    config.listen
 }

@@ -23,6 +23,9 @@ pub const TABLES: [&str; 4] =
 /// The schema of the second set.
 pub const SCHEMA: &str = "rebuild";
 
+/// Records in a transaction of the last round, while the live tables stand still.
+const LAST_BATCH: usize = 500;
+
 /// Why there is no second set.
 #[derive(Debug, thiserror::Error)]
 pub enum RebuildError {
@@ -178,14 +181,18 @@ impl Rebuild {
     /// reads how far the new tables are, and goes on from there; requests wait for the moment it takes.
     ///
     /// # Errors
-    /// The locks were not to be had within ten seconds, or the server refuses; the live tables are as they were.
-    pub async fn swap(self) -> Result<(), RebuildError> {
-        self.store.pool().close().await;
+    /// The locks were not to be had within ten seconds, or log or server refuse; the live tables are as they were.
+    pub async fn swap(mut self, log: &dyn Log, codec: &Codec) -> Result<(), RebuildError> {
         let mut owner = owner(&self.connections).await?;
         let mut transaction = owner.begin().await?;
+        // From here on the live tables stand still, so the end of the log is past all that they hold: a projector
+        // must not find itself set back in a partition where nothing more comes.
+        let still = "set local lock_timeout = '10s'; lock table public.projection_offsets in access exclusive mode";
+        sqlx::raw_sql(still).execute(&mut *transaction).await?;
+        self.catch_up(log, codec, LAST_BATCH).await?;
+        self.store.pool().close().await;
         sqlx::raw_sql(
-            "set local lock_timeout = '10s';
-             lock table public.projection_offsets, public.poly_copy_trade_fills, public.poly_copy_trade_attempts,
+            "lock table public.poly_copy_trade_fills, public.poly_copy_trade_attempts,
                  public.poly_copy_trade_decisions in access exclusive mode;
              drop table public.projection_offsets, public.poly_copy_trade_fills, public.poly_copy_trade_attempts,
                  public.poly_copy_trade_decisions;

@@ -82,7 +82,7 @@ pub enum RolesError {
     /// The user of the URL may not make roles, or may not hand the database over.
     #[error(
         "database_admin_too_weak: `{user}` may not {doing}: {source}. Give the URL of a superuser, or of the \
-         database's owner with CREATEROLE"
+         database's owner with CREATEROLE and CREATEDB"
     )]
     AdminTooWeak {
         /// Whose URL it is.
@@ -120,6 +120,20 @@ const LOCK: i64 = 0x706f_6c79_726f_6c65;
 /// has come further, so a handful is plenty.
 const TRIES: usize = 20;
 
+/// Tries again where another process changed the same row of a catalogue at the same moment.
+macro_rules! retried {
+    ($work:expr) => {{
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match $work.await {
+                Err(error) if tries < TRIES && error.is_collision() => {}
+                done => break done,
+            }
+        }
+    }};
+}
+
 /// Sees to it that the five roles exist as they must, with the passwords given, and that the database and
 /// its schema belong to `owner`. Changes nothing that is right already.
 pub async fn ensure(connections: &Connections, chance: &Chance) -> Result<(), RolesError> {
@@ -135,7 +149,7 @@ pub async fn ensure(connections: &Connections, chance: &Chance) -> Result<(), Ro
     // Held until the connection ends.
     sqlx::query("select pg_advisory_lock($1)").bind(LOCK).execute(&mut connection).await?;
     for role in Role::ALL {
-        retried(async |connection| ensure_role(connection, role, admin).await, &mut connection).await?;
+        retried!(ensure_role(&mut connection, role, admin))?;
         ensure_password(&mut connection, connections, role, chance).await?;
     }
     let _ = connection.close().await;
@@ -209,14 +223,7 @@ async fn ensure_password(
     let verifier = scram::verifier(connections.password(role)?, chance.bytes());
     let give = format!("alter role {role} password '{verifier}'");
     let weak = |source| admin_error(connections.admin(), "set passwords of roles", source);
-    retried(
-        async |connection| {
-            let given = sqlx::raw_sql(AssertSqlSafe(give.clone())).execute(connection).await;
-            given.map(drop).map_err(weak)
-        },
-        connection,
-    )
-    .await?;
+    retried!(run(connection, &give)).map_err(weak)?;
     match refused(&options).await? {
         None => Ok(()),
         Some(source) => Err(RolesError::CannotLogIn { role, source }),
@@ -261,57 +268,49 @@ async fn take_over(connections: &Connections) -> Result<(), RolesError> {
             (format!("grant owner to {user};"), format!("revoke owner from {user};"))
         };
         let hand_over = format!(
-            "begin; {join} grant create on database {database} to owner; alter schema public owner to owner;
-             alter database {database} owner to owner; {leave} commit;"
+            "{join} grant create on database {database} to owner; alter schema public owner to owner;
+             alter database {database} owner to owner; {leave}"
         );
-        retried(
-            async |connection| {
-                let done = sqlx::raw_sql(AssertSqlSafe(hand_over.clone())).execute(&mut *connection).await;
-                if done.is_err() {
-                    sqlx::raw_sql("rollback").execute(connection).await?;
-                }
-                done.map(drop).map_err(weak)
-            },
-            &mut connection,
-        )
-        .await?;
+        retried!(run(&mut connection, &hand_over)).map_err(weak)?;
     }
     let mut owner = connect(&connections.options(Role::Owner)?).await?;
     let roles = Role::RUNTIME.map(Role::name).join(", ");
     // The admin keeps its way in: the next migration begins with it.
     let close = format!(
-        "begin; revoke all on database {database} from public;
-         grant connect on database {database} to {roles}, {user}; commit;"
+        "revoke all on database {database} from public; grant connect on database {database} to {roles}, {user}"
     );
-    sqlx::raw_sql(AssertSqlSafe(close)).execute(&mut owner).await?;
+    run(&mut owner, &close).await?;
     let _ = owner.close().await;
     let _ = connection.close().await;
     Ok(())
 }
 
-/// Tries again where another process changed the same row of a catalogue at the same moment.
-async fn retried(
-    mut work: impl AsyncFnMut(&mut PgConnection) -> Result<(), RolesError>,
-    connection: &mut PgConnection,
-) -> Result<(), RolesError> {
-    let mut tries = 0;
-    loop {
-        tries += 1;
-        match work(connection).await {
-            Err(RolesError::Sql(e) | RolesError::AdminTooWeak { source: e, .. })
-                if tries < TRIES && is_collision(&e) => {}
-            done => return done,
+/// Runs statements in one transaction.
+async fn run(connection: &mut PgConnection, statements: &str) -> Result<(), sqlx::Error> {
+    let mut transaction = connection.begin().await?;
+    sqlx::raw_sql(AssertSqlSafe(statements.to_owned())).execute(&mut *transaction).await?;
+    transaction.commit().await
+}
+
+/// Somebody else made the same role first (42710, 23505), or changed the same row of a catalogue ("tuple
+/// concurrently updated", which has no code of its own).
+trait Collision {
+    fn is_collision(&self) -> bool;
+}
+
+impl Collision for sqlx::Error {
+    fn is_collision(&self) -> bool {
+        match code_of(self).as_deref() {
+            Some("42710" | "23505") => true,
+            Some("XX000") => self.to_string().contains("concurrently"),
+            _ => false,
         }
     }
 }
 
-/// Somebody else made the same role first (42710, 23505), or changed the same row ("tuple concurrently
-/// updated", which has no code of its own).
-fn is_collision(error: &sqlx::Error) -> bool {
-    match code_of(error).as_deref() {
-        Some("42710" | "23505") => true,
-        Some("XX000") => error.to_string().contains("concurrently"),
-        _ => false,
+impl Collision for RolesError {
+    fn is_collision(&self) -> bool {
+        matches!(self, Self::Sql(error) if error.is_collision())
     }
 }
 

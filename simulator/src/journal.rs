@@ -148,8 +148,9 @@ struct Pending {
 /// The end at which lines are written. A thread syncs all that wait at once.
 #[derive(Debug)]
 pub struct Journal {
-    writes: mpsc::Sender<Pending>,
-    writer: thread::JoinHandle<()>,
+    /// `None` only while it is dropped.
+    writes: Option<mpsc::Sender<Pending>>,
+    writer: Option<thread::JoinHandle<()>>,
 }
 
 /// Resolves once the line is on disk; an error means that it may not be.
@@ -159,6 +160,11 @@ pub struct Synced(Option<oneshot::Receiver<()>>);
 impl Synced {
     /// Nothing to wait for.
     pub const NOW: Self = Self(None);
+
+    /// It will never be on disk.
+    pub fn never() -> Self {
+        Self(Some(oneshot::channel().1))
+    }
 
     /// Waits.
     ///
@@ -225,13 +231,11 @@ impl Journal {
             }
             wanted
         } else {
-            match lines.remove(0) {
-                Line::Header(header) => header,
-                _ => {
-                    let reason = "it is no header".to_owned();
-                    return Err(StateError::Broken { path: path.to_owned(), line: 1, reason });
-                }
-            }
+            let Line::Header(header) = lines.remove(0) else {
+                let reason = "it is no header".to_owned();
+                return Err(StateError::Broken { path: path.to_owned(), line: 1, reason });
+            };
+            header
         };
         Ok(Opened { header, lines, journal: Self::start(file) })
     }
@@ -258,31 +262,40 @@ impl Journal {
                 }
             }
         });
-        Self { writes, writer }
+        Self { writes: Some(writes), writer: Some(writer) }
     }
 
-    /// Writes a line; the order of calls is the order of lines.
-    pub fn write(&self, line: &Line) -> Synced {
+    fn send(&self, line: Vec<u8>) -> Synced {
         let (done, synced) = oneshot::channel();
-        match encode(line) {
+        if let Some(writes) = &self.writes {
             // A writer that is gone drops `done`, and the wait fails: nothing is lost silently.
-            Ok(line) => drop(self.writes.send(Pending { line, done: Some(done) })),
-            Err(error) => tracing::error!(%error, "a line of the state file cannot be written"),
+            drop(writes.send(Pending { line, done: Some(done) }));
         }
         Synced(Some(synced))
     }
 
-    /// Resolves once everything written so far is on disk.
-    pub fn barrier(&self) -> Synced {
-        let (done, synced) = oneshot::channel();
-        drop(self.writes.send(Pending { line: Vec::new(), done: Some(done) }));
-        Synced(Some(synced))
+    /// Writes a line; the order of calls is the order of lines.
+    pub fn write(&self, line: &Line) -> Synced {
+        match encode(line) {
+            Ok(line) => self.send(line),
+            Err(error) => {
+                tracing::error!(%error, "a line of the state file cannot be written");
+                Synced::never()
+            }
+        }
     }
 
-    /// Writes what is left, and ends.
-    pub fn close(self) {
-        drop(self.writes);
-        if self.writer.join().is_err() {
+    /// Resolves once everything written so far is on disk.
+    pub fn barrier(&self) -> Synced {
+        self.send(Vec::new())
+    }
+}
+
+impl Drop for Journal {
+    /// Writes what is left, and lets go of the file.
+    fn drop(&mut self) {
+        drop(self.writes.take());
+        if self.writer.take().is_some_and(|writer| writer.join().is_err()) {
             tracing::error!("the writer of the state file died");
         }
     }

@@ -40,12 +40,14 @@ pub mod world;
 mod http;
 mod keys;
 mod listener;
+mod local;
 mod server;
 mod shared;
 
 pub use faults::{Answer, Fault};
 pub use http::{DROPPED, OrderView, Stats, TradeView};
 pub use journal::JournalFailed;
+pub use local::Local;
 pub use options::{Options, Prints, Switches, TapeOptions};
 pub use playback::Speed;
 pub use seeded::Seeding;

@@ -32,12 +32,15 @@ impl Cut {
 #[derive(Debug)]
 pub struct Connection {
     stream: TcpStream,
+    /// Cuts this one.
     cut: Cut,
+    /// Cuts all of this server.
+    all: Cut,
 }
 
 impl Connection {
     fn check(&self) -> io::Result<()> {
-        if self.cut.0.load(Ordering::Acquire) {
+        if self.cut.0.load(Ordering::Acquire) || self.all.0.load(Ordering::Acquire) {
             return Err(io::Error::new(io::ErrorKind::ConnectionReset, "cut by a fault"));
         }
         Ok(())
@@ -50,7 +53,10 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        // What a cut connection brings is not listened to.
+        self.check()?;
+        read
     }
 }
 
@@ -72,22 +78,32 @@ impl AsyncWrite for Connection {
 
 /// Accepts connections that can be cut.
 #[derive(Debug)]
-pub struct Listener(pub TcpListener);
+pub struct Listener {
+    listener: TcpListener,
+    all: Cut,
+}
+
+impl Listener {
+    /// Accepts from a socket; `all` cuts every connection at once.
+    pub const fn new(listener: TcpListener, all: Cut) -> Self {
+        Self { listener, all }
+    }
+}
 
 impl axum::serve::Listener for Listener {
     type Io = Connection;
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (Connection, SocketAddr) {
-        let (stream, address) = axum::serve::Listener::accept(&mut self.0).await;
+        let (stream, address) = axum::serve::Listener::accept(&mut self.listener).await;
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "answers on this connection may be slow");
         }
-        (Connection { stream, cut: Cut::default() }, address)
+        (Connection { stream, cut: Cut::default(), all: self.all.clone() }, address)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
+        self.listener.local_addr()
     }
 }
 

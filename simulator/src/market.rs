@@ -109,7 +109,7 @@ pub fn decimal_id(parts: &[&[u8]]) -> AssetId {
             (*limb, carry) = (value % BASE, value / BASE);
         }
     }
-    let digits: String = limbs.iter().rev().map(|limb| format!("{limb:018}")).collect();
+    let digits = limbs.iter().rev().map(|limb| format!("{limb:018}")).collect::<Vec<_>>().concat();
     // A hash of zeros has no digits left; another one is as good a made-up id.
     digits.trim_start_matches('0').parse().unwrap_or_else(|_| decimal_id(&[digits.as_bytes()]))
 }

@@ -111,6 +111,7 @@ impl Options {
 /// while the simulator runs, with `POST /sim/switches`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct Switches {
     /// Whether the Data API v1 is retired: its routes answer 410.
     pub v1_gone: bool,

@@ -146,8 +146,13 @@ impl Playback {
         for row in &tape.rows {
             let at = shift.second(row.second);
             let what = match &row.kind {
-                RowKind::Trade { asset, side, price } => match tokens.get(asset) {
-                    Some(token) => What::Print(Print {
+                RowKind::Trade { asset, side, price } => {
+                    let Some(token) = tokens.get(asset) else {
+                        let reason = format!("token {asset} of {} is a third one of its market", row.tx);
+                        broken.push(BrokenRow { line: 0, reason });
+                        continue;
+                    };
+                    What::Print(Print {
                         second: at.secs(),
                         wallet: row.wallet,
                         token: *token,
@@ -157,13 +162,8 @@ impl Playback {
                         price: *price,
                         tx: row.tx,
                         literals: literals(row, *price),
-                    }),
-                    None => {
-                        let reason = format!("token {asset} of {} is a third one of its market", row.tx);
-                        broken.push(BrokenRow { line: 0, reason });
-                        continue;
-                    }
-                },
+                    })
+                }
                 RowKind::Activity(kind) => What::Activity(Activity {
                     second: at.secs(),
                     wallet: row.wallet,
@@ -182,14 +182,17 @@ impl Playback {
             let tokens = seen.get(&condition).map(|s| s.tokens).unwrap_or_default();
             tokens.into_iter().flatten().cloned().collect()
         });
+        let mut first_prices: BTreeMap<TokenRef, Price> = BTreeMap::new();
+        for happening in &ahead {
+            if let What::Print(print) = &happening.what {
+                first_prices.entry(print.token).or_insert(print.price);
+            }
+        }
         let openings = openings
             .into_iter()
             .filter_map(|o| {
                 let token = *tokens.get(&o.asset)?;
-                let price = ahead.iter().find_map(|h| match &h.what {
-                    What::Print(p) if p.token == token => Some(p.price),
-                    _ => None,
-                })?;
+                let price = *first_prices.get(&token)?;
                 Some(Opening { wallet: o.wallet, token, shares: o.shares, price })
             })
             .collect();

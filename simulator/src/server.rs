@@ -15,6 +15,7 @@ use crate::{
     journal::{GENERATION, Header, Journal, JournalFailed, StateError, same_run},
     keys::Keys,
     listener::{Cut, Listener},
+    local::Local,
     options::{Options, Prints, Switches, TapeOptions},
     playback::Playback,
     print::Source,
@@ -111,8 +112,7 @@ impl Builder {
         self
     }
 
-    /// Everything but the address: for callers in the same process, who go through
-    /// [`Handle::router`](crate::Handle::router).
+    /// Everything but the address: for callers in the same process, who go through [`Handle::local`].
     ///
     /// # Errors
     /// See [`SimulatorError`]; the port is not one of them.
@@ -165,6 +165,7 @@ impl Builder {
             line: n + 2,
             reason,
         })?;
+        world.advance(now);
         if known > 0 {
             tracing::info!(orders = known, "the simulator knows its orders again");
         }
@@ -185,16 +186,17 @@ impl Builder {
         let handle = self.build()?;
         let stop = Stop::new();
         let service = handle.router().into_make_service_with_connect_info::<Cut>();
-        let asked = stop.clone();
+        let (asked, all) = (stop.clone(), Cut::default());
+        let listener = Listener::new(listener, all.clone());
         let server = tokio::spawn(async move {
-            let serving = axum::serve(Listener(listener), service)
-                .with_graceful_shutdown(async move { asked.requested().await });
+            let serving =
+                axum::serve(listener, service).with_graceful_shutdown(async move { asked.requested().await });
             if let Err(error) = serving.await {
                 tracing::error!(%error, "the simulator stopped listening");
             }
         });
         tracing::info!(%address, "the simulator listens");
-        Ok(Simulator { base_url: format!("http://{address}"), handle, stop, server })
+        Ok(Simulator { base_url: format!("http://{address}"), handle, stop, all, server })
     }
 }
 
@@ -267,6 +269,8 @@ pub struct Simulator {
     pub base_url: String,
     handle: Handle,
     stop: Stop,
+    /// Cuts every connection.
+    all: Cut,
     server: JoinHandle<()>,
 }
 
@@ -284,7 +288,7 @@ impl Simulator {
     /// Answers what is on its way, writes its state, and ends.
     pub async fn stop(self) {
         self.stop.request();
-        let Self { handle, mut server, .. } = self;
+        let Self { handle, mut server, all, .. } = self;
         // A client that never hangs up is not waited for.
         let patience = handle.shared.clock.sleep(Duration::from_secs(2));
         tokio::select! {
@@ -292,11 +296,13 @@ impl Simulator {
             _ = &mut server => {}
             () = patience => server.abort(),
         }
+        all.now();
         handle.shared.close();
     }
 
     /// Ends as a kill -9 would: nothing more is answered. What was answered is in the state file.
     pub async fn kill(self) {
+        self.all.now();
         self.server.abort();
         // Whether it ended or was aborted, it is gone.
         let _ = self.server.await;
@@ -316,6 +322,11 @@ impl Handle {
     /// The routes, to be called without a socket.
     pub fn router(&self) -> Router {
         http::router(self.shared.clone())
+    }
+
+    /// The venue's ports, without a socket: for tests in one thread under virtual time.
+    pub fn local(&self) -> Local {
+        Local::new(self.router())
     }
 
     /// The wallets worth following, the busiest first. The same for the same seed or tape.

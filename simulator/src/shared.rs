@@ -50,6 +50,17 @@ pub struct DataMemory {
     pub recent: VecDeque<Timestamp>,
 }
 
+/// Where what is told to the venue is kept.
+#[derive(Debug)]
+enum Memory {
+    /// Nowhere.
+    None,
+    /// In a state file.
+    Open(Journal),
+    /// The server ended: whoever still asks is not answered.
+    Closed,
+}
+
 /// The state behind every route.
 #[derive(Debug)]
 pub struct Shared {
@@ -60,7 +71,7 @@ pub struct Shared {
     armed: AtomicBool,
     switches: Mutex<Switches>,
     tally: Mutex<Tally>,
-    journal: Mutex<Option<Journal>>,
+    journal: Mutex<Memory>,
     /// See [`DataMemory`].
     pub data: Mutex<DataMemory>,
     /// The time.
@@ -91,7 +102,7 @@ impl Shared {
             armed: AtomicBool::new(false),
             switches: Mutex::new(switches),
             tally: Mutex::default(),
-            journal: Mutex::new(journal),
+            journal: Mutex::new(journal.map_or(Memory::None, Memory::Open)),
             data: Mutex::default(),
             clock,
             table,
@@ -158,20 +169,26 @@ impl Shared {
     /// Writes to the state file, if there is one. Call under the world's lock, so that lines stand in the
     /// order in which they took effect.
     pub fn remember(&self, line: &Line) -> Synced {
-        lock(&self.journal).as_ref().map_or(Synced::NOW, |journal| journal.write(line))
+        match &*lock(&self.journal) {
+            Memory::None => Synced::NOW,
+            Memory::Open(journal) => journal.write(line),
+            Memory::Closed => Synced::never(),
+        }
     }
 
     /// Resolves once all that was answered so far is on disk.
     pub fn barrier(&self) -> Synced {
-        lock(&self.journal).as_ref().map_or(Synced::NOW, Journal::barrier)
+        match &*lock(&self.journal) {
+            Memory::None => Synced::NOW,
+            Memory::Open(journal) => journal.barrier(),
+            Memory::Closed => Synced::never(),
+        }
     }
 
-    /// Writes what is left of the state file, and lets go of it.
+    /// Writes what is left of the state file, and lets go of it. Nothing is taken after that.
     pub fn close(&self) {
-        let journal = lock(&self.journal).take();
-        if let Some(journal) = journal {
-            journal.close();
-        }
+        // The file is free once the journal is dropped.
+        drop(std::mem::replace(&mut *lock(&self.journal), Memory::Closed));
     }
 
     /// Makes an API key, or finds it.

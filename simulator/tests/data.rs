@@ -1,4 +1,5 @@
 //! The Data API, Gamma and the CLOB's public side, as our clients and others read them.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail their test")]
 
 mod common;
 

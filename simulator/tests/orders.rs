@@ -1,4 +1,5 @@
 //! Orders over HTTP: signed as clients sign, verified as the venue verifies, filled from the made books.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail their test")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! A simulator that ends and starts again: the same past, every order that was answered, none twice.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail their test")]
 
 mod common;
 
@@ -140,6 +141,8 @@ async fn an_answered_order_outlives_a_kill_and_one_whose_answer_was_lost_is_ther
     let second = clob.post_order(&pair[1].body, pair[1].id, &creds, clock.now()).await;
     assert!(matches!(second, SubmitOutcome::Unknown { .. }), "{second:?}");
     simulator.kill().await;
+    let dead = clob.post_order(&pair[0].body, pair[0].id, &creds, clock.now()).await;
+    assert!(matches!(dead, SubmitOutcome::Unknown { .. }), "a killed venue answers nobody: {dead:?}");
     // A crash in the middle of a line: it was never answered.
     let file = dir.path().join("venue.jsonl");
     let mut text = std::fs::read_to_string(&file).unwrap();

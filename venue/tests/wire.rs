@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use venue::{
     facts::market_facts,
     wire::{
-        ActivityKind, BookLevel, Checksummed, ClobMarket, ClobTradeStatus, GammaMarket, Listing,
+        ActivityKind, BookLevel, Checksummed, ClobMarket, ClobTradeStatus, GammaMarket, Listing, Pagination,
         PlacedStatus, PostOrder, TraderSide, gamma::end_of, num, order::signature_type,
     },
 };

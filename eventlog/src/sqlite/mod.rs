@@ -31,6 +31,7 @@ mod observer;
 mod request;
 mod rows;
 mod threads;
+mod turn;
 mod writer;
 
 use std::{
@@ -164,6 +165,7 @@ impl SqliteLog {
             requests: queue,
             mark: -alive.handle,
             identity,
+            turn: lives.turn(),
         };
         writer.start()?;
         let readers = [Reader::start(&place)?, Reader::start(&place)?];

@@ -3,6 +3,7 @@
 //! and stands or falls alone.
 
 use std::{
+    path::PathBuf,
     sync::{Arc, mpsc},
     thread,
     time::Duration,
@@ -17,6 +18,7 @@ use super::{
     known::Known,
     request::{Fate, Pending, Request},
     threads,
+    turn::Turn,
 };
 use crate::port::{LogError, Manifest};
 
@@ -34,6 +36,8 @@ pub(super) struct Writer {
     pub mark: i64,
     /// Which file the path named when the log was opened.
     pub identity: Option<(u64, u64)>,
+    /// The file at which the writers of all processes queue up.
+    pub turn: PathBuf,
 }
 
 /// The connection, and how sure we are of what it did.
@@ -43,6 +47,8 @@ struct State {
     batch: i64,
     /// Whether a commit ended in an error after which its frames may stand in the write-ahead log.
     unsettled: bool,
+    /// Where it queues up behind other processes.
+    turn: Turn,
 }
 
 impl Writer {
@@ -52,7 +58,8 @@ impl Writer {
     }
 
     fn run(self) {
-        let mut state = State { connection: None, batch: 0, unsettled: false };
+        let turn = Turn::at(&self.turn);
+        let mut state = State { connection: None, batch: 0, unsettled: false, turn };
         while let Ok(first) = self.requests.recv() {
             let mut bytes = first.size();
             let mut batch = vec![first];
@@ -130,7 +137,9 @@ impl Writer {
             Some(connection) => connection,
             None => state.connection.insert(self.place.writer()?),
         };
+        let head = state.turn.take(&*self.place.clock);
         let begun = self.place.retry(|| connection.execute_batch("BEGIN IMMEDIATE"));
+        drop(head);
         if begun.as_ref().is_err_and(|e| !e.is_transient()) {
             state.connection = None;
         }

@@ -93,9 +93,9 @@ fn accuracy(
     strict: bool,
 ) -> Result<(), Refusal> {
     let limits = match (side, at_once) {
-        (Side::Buy, true) => (2, if strict { 5 } else { decimals.max(5) }),
+        // Dollars to the cent buy shares of many decimals; shares of two sell for dollars of many.
+        (_, true) => (2, if strict { 5 } else { decimals.max(5) }),
         (Side::Buy, false) => (if strict { 4 } else { decimals }, 2),
-        (Side::Sell, true) => (2, if strict { 5 } else { decimals.max(5) }),
         (Side::Sell, false) => (2, if strict { 4 } else { decimals }),
     };
     let fits = |amount: i64, places: u32| amount % 10i64.pow(6 - places.min(6)) == 0;

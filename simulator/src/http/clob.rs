@@ -103,7 +103,7 @@ fn book_of(world: &World, id: &AssetId) -> Option<Book> {
     };
     // 40 hex digits that change when the book does; the venue takes them from another hash.
     let json = serde_json::to_vec(&book).unwrap_or_default();
-    book.hash = keccak256(&[&json]).to_string()[2..42].to_owned();
+    book.hash = keccak256(&[&json]).to_string().chars().skip(2).take(40).collect();
     Some(book)
 }
 
@@ -164,7 +164,7 @@ pub async fn balance(
 ) -> Response {
     let key = match authenticate(&shared, &headers, "GET", "/balance-allowance", b"") {
         Ok(key) => key,
-        Err(refused) => return refused,
+        Err(refused) => return *refused,
     };
     let params = Params::new(pairs);
     let world = shared.world();

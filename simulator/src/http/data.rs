@@ -37,6 +37,7 @@ struct Filter {
     start: i64,
     end: i64,
     conditions: Option<Vec<schemas::ConditionId>>,
+    events: Vec<String>,
     side: Option<Side>,
 }
 
@@ -71,12 +72,15 @@ impl Filter {
             start,
             end,
             conditions: params.conditions("condition", 20)?,
+            events: params.list("event_id").into_iter().map(str::to_owned).collect(),
             side: params.read("side")?,
         })
     }
 
     fn wants_market(&self, market: Option<&Market>) -> bool {
-        self.conditions.as_ref().is_none_or(|list| market.is_some_and(|m| list.contains(&m.condition)))
+        let is = |known: &dyn Fn(&Market) -> bool| market.is_some_and(known);
+        self.conditions.as_ref().is_none_or(|list| is(&|m| list.contains(&m.condition)))
+            && (self.events.is_empty() || is(&|m| self.events.contains(&m.id.to_string())))
     }
 }
 

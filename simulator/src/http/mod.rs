@@ -15,7 +15,7 @@ use std::{sync::Arc, time::Duration};
 use axum::{
     Router,
     extract::{ConnectInfo, Request, State},
-    http::HeaderValue,
+    http::{HeaderValue, Method},
     middleware::{self, Next},
     response::Response,
     routing::{delete, get, post},
@@ -74,13 +74,14 @@ async fn meet(State(shared): State<Arc<Shared>>, request: Request, next: Next) -
     let Some(fault) = shared.meet_fault(request.method().as_str(), request.uri().path()) else {
         return next.run(request).await;
     };
-    let Fault { execute, delay_millis, answer, path, .. } = fault;
+    let Fault { execute, delay_millis, answer, .. } = fault;
+    let posts_an_order = request.method() == Method::POST && request.uri().path() == "/order";
     let cut = request.extensions().get::<ConnectInfo<Cut>>().map(|ConnectInfo(cut)| cut.clone());
     let own = if execute {
         next.run(request).await
     } else {
         // The client's bytes are taken in all the same: it must not learn more than the fault says.
-        if path == "/order" {
+        if posts_an_order {
             shared.tally().posts += 1;
         }
         let (_, body) = request.into_parts();

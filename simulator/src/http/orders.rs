@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use axum::{
     body::Bytes,
     extract::{OriginalUri, Path, Query, State},
-    http::{HeaderMap, StatusCode},
+    http::HeaderMap,
     response::Response,
 };
 use schemas::{Hash32, OrderId, Price, Shares, Side, SignatureType, Timestamp, keccak256};
@@ -38,7 +38,7 @@ pub fn authenticate(
     method: &str,
     path: &str,
     body: &[u8],
-) -> Result<ApiKey, Response> {
+) -> Result<ApiKey, Box<Response>> {
     let signed = || {
         let text = |name: &str| headers.get(name)?.to_str().ok();
         let key = shared.keys().get(text("POLY_API_KEY")?)?.clone();
@@ -48,8 +48,7 @@ pub fn authenticate(
             && key.signed(text("POLY_PASSPHRASE")?, text("POLY_SIGNATURE")?, at, method, path, body);
         good.then_some(key)
     };
-    signed()
-        .ok_or_else(|| reply::clob_error(StatusCode::UNAUTHORIZED.as_u16(), "Unauthorized/Invalid api key"))
+    signed().ok_or_else(|| Box::new(reply::clob_error(401, "Unauthorized/Invalid api key")))
 }
 
 /// `POST /order`.
@@ -58,7 +57,7 @@ pub async fn place(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: 
     shared.tally().posts += 1;
     let key = match authenticate(&shared, &headers, "POST", "/order", &body) {
         Ok(key) => key,
-        Err(refused) => return refused,
+        Err(refused) => return *refused,
     };
     let switches = shared.switches();
     let (outcome, synced) = match admit(&shared, &key, &body, received, &switches) {
@@ -246,7 +245,7 @@ pub async fn order(
 ) -> Response {
     let key = match authenticate(&shared, &headers, "GET", uri.path(), b"") {
         Ok(key) => key,
-        Err(refused) => return refused,
+        Err(refused) => return *refused,
     };
     let Ok(id) = id.parse::<OrderId>() else { return reply::clob_error(400, "invalid order id") };
     if shared.barrier().wait().await.is_err() {
@@ -268,7 +267,7 @@ pub async fn live(
 ) -> Response {
     let key = match authenticate(&shared, &headers, "GET", "/data/orders", b"") {
         Ok(key) => key,
-        Err(refused) => return refused,
+        Err(refused) => return *refused,
     };
     let params = Params::new(pairs);
     let switches = shared.switches();
@@ -359,7 +358,7 @@ pub async fn trades(
 ) -> Response {
     let key = match authenticate(&shared, &headers, "GET", "/data/trades", b"") {
         Ok(key) => key,
-        Err(refused) => return refused,
+        Err(refused) => return *refused,
     };
     if shared.barrier().wait().await.is_err() {
         return reply::clob_error(500, "internal server error");
@@ -416,7 +415,7 @@ async fn cancel_ids(shared: &Shared, key: &ApiKey, ids: Vec<OrderId>) -> Respons
 pub async fn cancel(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> Response {
     let key = match authenticate(&shared, &headers, "DELETE", "/order", &body) {
         Ok(key) => key,
-        Err(refused) => return refused,
+        Err(refused) => return *refused,
     };
     match serde_json::from_slice::<CancelRequest>(&body) {
         Ok(request) => cancel_ids(&shared, &key, vec![request.order_id]).await,
@@ -428,7 +427,7 @@ pub async fn cancel(State(shared): State<Arc<Shared>>, headers: HeaderMap, body:
 pub async fn cancel_many(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> Response {
     let key = match authenticate(&shared, &headers, "DELETE", "/orders", &body) {
         Ok(key) => key,
-        Err(refused) => return refused,
+        Err(refused) => return *refused,
     };
     match serde_json::from_slice::<Vec<OrderId>>(&body) {
         Ok(ids) if ids.len() <= 1_000 => cancel_ids(&shared, &key, ids).await,
@@ -444,7 +443,7 @@ pub async fn cancel_many(State(shared): State<Arc<Shared>>, headers: HeaderMap, 
 pub async fn cancel_all(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> Response {
     let key = match authenticate(&shared, &headers, "DELETE", "/cancel-all", &body) {
         Ok(key) => key,
-        Err(refused) => return refused,
+        Err(refused) => return *refused,
     };
     let ids = shared.world().live_orders(&key.id).into_iter().map(|o| o.id).collect();
     cancel_ids(&shared, &key, ids).await

@@ -133,8 +133,7 @@ impl Tape {
 
     /// The digest of what will be served: two tapes with the same digest are the same past.
     pub fn digest(&self) -> Hash32 {
-        let text: String = self.rows.iter().map(|row| format!("{row:?}\n")).collect();
-        keccak256(&[text.as_bytes()])
+        keccak256(&[format!("{:?}", self.rows).as_bytes()])
     }
 
     /// The wallets that trade, the busiest first; equally busy ones by address.

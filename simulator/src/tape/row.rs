@@ -82,26 +82,21 @@ impl TapeRow {
             Some(id) => Some(ConditionId::parse_padded(&id).map_err(|e| format!("conditionId {e}"))?),
         };
         let price_literal = row.get(&["price"]).unwrap_or_default().into_owned();
-        let kind = match activity {
-            Some(kind) => RowKind::Activity(kind),
-            None => {
-                if !size.is_positive() {
-                    return Err(format!("size {size_literal} is not above zero"));
-                }
-                if condition.is_none() {
-                    return Err("column conditionId is missing or empty".to_owned());
-                }
-                let price = Price::parse(&need(row, &["price"])?, Round::Nearest)
-                    .map_err(|e| format!("price {e}"))?;
-                if !(Price::ZERO..=Price::from_units(1)).contains(&price) {
-                    return Err(format!("price {price} is not between 0 and 1"));
-                }
-                RowKind::Trade {
-                    asset: parse(row, &["asset", "token_id"])?,
-                    side: parse(row, &["side"])?,
-                    price,
-                }
+        let kind = if let Some(kind) = activity {
+            RowKind::Activity(kind)
+        } else {
+            if !size.is_positive() {
+                return Err(format!("size {size_literal} is not above zero"));
             }
+            if condition.is_none() {
+                return Err("column conditionId is missing or empty".to_owned());
+            }
+            let price =
+                Price::parse(&need(row, &["price"])?, Round::Nearest).map_err(|e| format!("price {e}"))?;
+            if !(Price::ZERO..=Price::from_units(1)).contains(&price) {
+                return Err(format!("price {price} is not between 0 and 1"));
+            }
+            RowKind::Trade { asset: parse(row, &["asset", "token_id"])?, side: parse(row, &["side"])?, price }
         };
         let text = |names: &[&str]| -> Arc<str> { row.get(names).unwrap_or_default().into() };
         Ok(Self {

@@ -1,5 +1,11 @@
 //! A venue under a virtual clock, with a tape of one's own, and a trader who signs.
 #![allow(dead_code, reason = "not every test file uses every helper")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    reason = "a helper of tests fails its test"
+)]
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -24,20 +30,17 @@ pub type P = (i64, &'static str, bool, &'static str, &'static str);
 
 /// A tape of these prints, beginning at recorded second 1,700,000,000.
 pub fn tape_text(prints: &[P]) -> String {
-    prints
-        .iter()
-        .enumerate()
-        .map(|(n, (second, side, yes, size, price))| {
-            let (token, outcome, index) = if *yes { (YES, "Yes", 0) } else { (NO, "No", 1) };
-            format!(
-                "{{\"proxyWallet\":\"{LEADER}\",\"side\":\"{side}\",\"asset\":\"{token}\",\"conditionId\":\"{CONDITION}\",\
-                 \"size\":{size},\"price\":{price},\"timestamp\":{},\"outcome\":\"{outcome}\",\"outcomeIndex\":{index},\
-                 \"slug\":\"a-market\",\"title\":\"A market\",\"transactionHash\":\"0x{:064x}\"}}\n",
-                1_700_000_000 + second,
-                n + 1,
-            )
+    let rows = prints.iter().enumerate().map(|(n, (second, side, yes, size, price))| {
+        let (token, outcome, index) = if *yes { (YES, "Yes", 0) } else { (NO, "No", 1) };
+        serde_json::json!({
+            "proxyWallet": LEADER, "side": side, "asset": token, "conditionId": CONDITION,
+            "size": size, "price": price, "timestamp": 1_700_000_000 + second,
+            "outcome": outcome, "outcomeIndex": index, "slug": "a-market", "title": "A market",
+            "transactionHash": format!("0x{:064x}", n + 1),
         })
-        .collect()
+        .to_string()
+    });
+    rows.collect::<Vec<_>>().join("\n")
 }
 
 /// Gamma's row of that market.

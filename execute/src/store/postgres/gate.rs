@@ -277,7 +277,7 @@ const LEDGER: &str = "
     select to_jsonb(p) || '{\"kind\": \"position\"}' from execution.positions p
     where p.billing_account_id = any($1) and p.condition_id = any($2)
     union all
-    select jsonb_build_object('kind', 'alive', 'order', to_jsonb(o)) from execution.orders o
+    select jsonb_build_object('kind', 'alive', 'order', to_jsonb(o) - 'body') from execution.orders o
     where o.billing_account_id = any($1) and not o.is_final
     union all
     select jsonb_build_object('kind', 'named', 'order', to_jsonb(o)) from execution.orders o

@@ -1,0 +1,180 @@
+//! One partition's workplace: what its tasks share, and how a step of an attempt is written.
+
+use std::{sync::Arc, time::Duration};
+
+use runtime::board::Step;
+use schemas::{OrderStatus, Timestamp};
+use tokio::sync::{Notify, mpsc};
+
+use super::{Stage, hand::Hand, lease::Lease};
+use crate::{
+    core::{Attempt, AttemptKey, Event, follow, transition},
+    store::StoreError,
+};
+
+/// What the tasks of one partition share. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Desk {
+    /// The stage.
+    pub stage: Stage,
+    /// The right to send.
+    pub lease: Lease,
+    /// What is in hand.
+    pub hand: Hand,
+    /// The queue of what is to be sent.
+    queue: mpsc::UnboundedSender<Attempt>,
+    /// Wakes the relay.
+    pub to_relay: Arc<Notify>,
+    /// Wakes the reconciler.
+    pub to_look: Arc<Notify>,
+    /// Wakes whoever asks for deferred intents.
+    pub to_defer: Arc<Notify>,
+}
+
+/// How often a step is tried again at first, and at the slowest, while the database does not answer.
+const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+
+impl Desk {
+    /// A workplace, and the other end of its queue.
+    pub fn new(stage: Stage, lease: Lease) -> (Self, mpsc::UnboundedReceiver<Attempt>) {
+        let (queue, sending) = mpsc::unbounded_channel();
+        let desk = Self {
+            stage,
+            lease,
+            hand: Hand::default(),
+            queue,
+            to_relay: Arc::default(),
+            to_look: Arc::default(),
+            to_defer: Arc::default(),
+        };
+        (desk, sending)
+    }
+
+    /// Queues an attempt to be sent, unless somebody has it in hand.
+    pub fn send(&self, attempt: Attempt) {
+        let key = attempt.key();
+        // A queue that nobody reads any more belongs to a partition that was lost: its next owner finds the attempt.
+        if self.hand.take(key) && self.queue.send(attempt).is_err() {
+            self.hand.drop(key);
+        }
+    }
+
+    /// Takes an event into an attempt, durably: its next revision, or the attempt as it is where nothing changes.
+    /// Where somebody else moved the row, the event is taken into what it is now.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn apply(&self, attempt: Attempt, event: &Event) -> Result<Attempt, StoreError> {
+        let mut current = attempt;
+        loop {
+            let now = self.stage.clock.now();
+            let Some(mut next) = transition(&current, event, now) else { return Ok(current) };
+            next.next_look_at = follow::next_look(&next, now);
+            match self.stage.store.record(&current, &next).await {
+                Ok(()) => {
+                    self.told(&current, &next);
+                    return Ok(next);
+                }
+                Err(StoreError::Changed(key)) => current = self.reload(key).await?,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Takes an event in, however often it has to be tried, for as long as the partition is ours. `None` where it
+    /// was lost before: the next owner finds out by itself.
+    pub async fn insist(&self, attempt: Attempt, event: &Event) -> Option<Attempt> {
+        let (mut wait, most) = RETRY;
+        while !self.lease.is_lost() {
+            match self.apply(attempt.clone(), event).await {
+                Ok(next) => return Some(next),
+                Err(error) => {
+                    tracing::warn!(order = ?attempt.order_id, %error, "a step could not be recorded yet");
+                    self.stage.board.trouble(error.code());
+                }
+            }
+            self.stage.clock.sleep(wait).await;
+            wait = (wait * 2).min(most);
+        }
+        None
+    }
+
+    /// An attempt as it stands.
+    ///
+    /// # Errors
+    /// The store's, and a row that is gone, which no row ever is.
+    pub async fn reload(&self, key: AttemptKey) -> Result<Attempt, StoreError> {
+        let found = self.stage.store.attempt(key).await?;
+        found.ok_or_else(|| StoreError::Unreadable(format!("attempt {key:?} is gone")))
+    }
+
+    fn told(&self, before: &Attempt, after: &Attempt) {
+        if before.status != after.status {
+            self.stage.board.order(Some(before.status), after.status);
+        }
+        if before.is_final && !after.is_final {
+            tracing::error!(
+                order = ?after.order_id, account = %after.billing_account_id, was = %before.status, now = %after.status,
+                "an order landed after it was given up; it takes budget and is cancelled"
+            );
+            self.stage.board.trouble(crate::core::transition::LATE_LANDING);
+        }
+        tracing::info!(
+            order = ?after.order_id,
+            account = %after.billing_account_id,
+            key = %after.idempotency_key,
+            attempt = after.attempt,
+            revision = after.revision,
+            from = %before.status,
+            to = %after.status,
+            filled = %after.filled_shares,
+            reason = after.reason.as_deref(),
+            "order"
+        );
+        self.to_relay.notify_one();
+        self.to_look.notify_one();
+        if after.is_final {
+            self.to_defer.notify_one();
+        }
+    }
+
+    /// An attempt was committed at the gate.
+    pub fn committed(&self, attempt: &Attempt) {
+        self.stage.board.order(None, attempt.status);
+        let now = self.stage.clock.now();
+        if attempt.status == OrderStatus::Reserved {
+            self.reached(Step::Committed, attempt, now);
+        }
+        tracing::info!(
+            order = ?attempt.order_id,
+            account = %attempt.billing_account_id,
+            key = %attempt.idempotency_key,
+            attempt = attempt.attempt,
+            status = %attempt.status,
+            side = %attempt.side,
+            limit = %attempt.limit_price,
+            shares = %attempt.shares,
+            reserved = %attempt.reserved,
+            reason = attempt.reason.as_deref(),
+            "gate"
+        );
+        self.to_relay.notify_one();
+    }
+
+    /// A trade reached a step.
+    pub fn reached(&self, step: Step, attempt: &Attempt, now: Timestamp) {
+        self.stage.board.reached(step, now.since(attempt.origin.observed_at));
+    }
+
+    /// Nothing came of a look: when to look again.
+    pub async fn look_again(&self, attempt: &Attempt) {
+        let mut later = attempt.clone();
+        later.asked = later.asked.saturating_add(1);
+        let next = follow::next_look(&later, self.stage.clock.now());
+        let kept = self.stage.store.looked(attempt.key(), attempt.revision, later.asked, next).await;
+        if let Err(error) = kept {
+            // It stays due, and is looked at again.
+            tracing::debug!(order = ?attempt.order_id, %error, "a look could not be noted");
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! What a command works on: the data directory, the log, the database, the venue, as configured.
+
+use std::sync::Arc;
+
+use eventlog::{
+    Expected, Log, VenueKind,
+    kafka::{KafkaConfig, KafkaLog},
+    sqlite::{SqliteLog, SqliteOptions},
+};
+use pgcluster::Cluster;
+use project::{Connections, Role, RolePasswords};
+use runtime::{Board, Chance, Clock, SystemClock};
+use schemas::{codec::Codec, registry::Registry};
+use sqlx::{Connection as _, PgConnection, postgres::PgConnectOptions};
+use venue::http::{Endpoints, HttpSettings, PublicData};
+
+use crate::{config::Config, error::Error, home::Home};
+
+/// The database of a private cluster.
+const DATABASE: &str = "polymirror";
+/// Where the sealing key comes from, if not from the data directory.
+pub const SEALING_KEY_VARIABLE: &str = "POLYMIRROR_SEALING_KEY";
+
+/// An installation, as one process sees it.
+#[derive(Debug, Clone)]
+pub struct Installation {
+    /// The settings.
+    pub config: Config,
+    /// Where everything lies.
+    pub home: Home,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Random bytes.
+    pub chance: Chance,
+    /// The live figures of this process.
+    pub board: Board,
+}
+
+/// A database that can be logged in to. Holds the private cluster, if this process started it.
+#[derive(Debug)]
+pub struct Database {
+    /// How each role logs in.
+    pub connections: Connections,
+    /// The cluster that ends with this process.
+    pub cluster: Option<Cluster>,
+}
+
+impl Database {
+    /// Stops the private cluster, if this process started it.
+    ///
+    /// # Errors
+    /// A server that had to be killed.
+    pub async fn close(self) -> Result<(), Error> {
+        match self.cluster {
+            Some(cluster) => cluster.stop().await.map_err(Error::said),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Installation {
+    /// Opens the data directory.
+    ///
+    /// # Errors
+    /// A directory that cannot be used.
+    pub fn open(config: Config) -> Result<Self, Error> {
+        Ok(Self {
+            home: Home::open(&config.data_dir)?,
+            config,
+            clock: SystemClock::shared(),
+            chance: Chance::system(),
+            board: Board::new(),
+        })
+    }
+
+    /// Where the log is, for people.
+    pub fn log_place(&self) -> String {
+        if self.config.log.kafka.is_empty() {
+            format!("SQLite, {}", self.home.log().display())
+        } else {
+            format!("Kafka, {}", self.config.log.kafka)
+        }
+    }
+
+    /// Opens the log, and makes it where there is none.
+    ///
+    /// # Errors
+    /// A broker that does not answer, a log of another venue.
+    pub async fn log(&self) -> Result<Arc<dyn Log>, Error> {
+        let settings = &self.config.log;
+        let expected = Expected {
+            venue: VenueKind::Simulator,
+            wallet_partitions: settings.wallet_partitions,
+            account_partitions: settings.account_partitions,
+            market_partitions: settings.market_partitions,
+            log_id: None,
+        };
+        if settings.kafka.is_empty() {
+            let options = SqliteOptions {
+                clock: self.clock.clone(),
+                chance: self.chance.clone(),
+                ..SqliteOptions::default()
+            };
+            let log = SqliteLog::open(self.home.log(), expected, options).await.map_err(Error::said)?;
+            return Ok(Arc::new(log));
+        }
+        let mut kafka = KafkaConfig::new(&settings.kafka).with_prefix(&settings.kafka_prefix);
+        kafka.properties.clone_from(&settings.kafka_properties);
+        kafka.replication = Some(settings.kafka_replication);
+        let log =
+            KafkaLog::open(kafka, &expected, self.clock.clone(), &self.chance).await.map_err(Error::said)?;
+        Ok(Arc::new(log))
+    }
+
+    /// Reads and writes records: under the bundled ids, or a registry's.
+    ///
+    /// # Errors
+    /// A registry that does not answer, or holds something else under our subjects.
+    pub async fn codec(&self) -> Result<Codec, Error> {
+        let codec = Codec::bundled().map_err(Error::said)?;
+        if !self.config.log.schema_registry.is_empty() {
+            let registry = Registry::new(&self.config.log.schema_registry).map_err(Error::said)?;
+            registry.adopt(&codec).await.map_err(Error::said)?;
+            registry.attach(&codec);
+        }
+        Ok(codec)
+    }
+
+    /// Finds the database: the one configured, or the private cluster, which is started unless another process of
+    /// this installation runs it already.
+    ///
+    /// # Errors
+    /// A database that cannot be reached, with the remedy.
+    pub async fn database(&self) -> Result<Database, Error> {
+        let passwords = RolePasswords::load_or_create(&self.home.role_passwords(), &self.chance)
+            .and_then(|p| p.with_env(|name| std::env::var(name).ok()))
+            .map_err(Error::said)?;
+        if !self.config.database.url.is_empty() {
+            let connections = Connections::new(&self.config.database.url, passwords).map_err(Error::said)?;
+            return Ok(Database { connections, cluster: None });
+        }
+        let place = self.home.postgres();
+        if let Some(running) = pgcluster::attach(&place).map_err(Error::said)? {
+            let connections = Connections::new(&running.url(DATABASE), passwords).map_err(Error::said)?;
+            return Ok(Database { connections, cluster: None });
+        }
+        let cluster = Cluster::options(place).start().await.map_err(Error::said)?;
+        make_database(&cluster.owner_url()).await?;
+        let connections = Connections::new(&cluster.url(DATABASE), passwords).map_err(Error::said)?;
+        Ok(Database { connections, cluster: Some(cluster) })
+    }
+
+    /// Brings the database to this program's version.
+    ///
+    /// # Errors
+    /// A database of a newer program, a user who may not.
+    pub async fn migrate(&self, database: &Database) -> Result<(), Error> {
+        project::migrate(&database.connections, &self.chance).await.map_err(Error::said)
+    }
+
+    /// A pool of connections of one role, to a database at this program's version.
+    ///
+    /// # Errors
+    /// A login that fails, a database that was not migrated.
+    pub async fn pool(&self, database: &Database, role: Role, size: u32) -> Result<sqlx::PgPool, Error> {
+        let pool = database.connections.pool(role, size).await.map_err(Error::said)?;
+        project::check_version(&pool).await.map_err(Error::said)?;
+        Ok(pool)
+    }
+
+    /// The venue's public data.
+    ///
+    /// # Errors
+    /// A URL that is none.
+    pub fn market_data(&self, simulator: &str) -> Result<Arc<PublicData>, Error> {
+        let data = PublicData::new(&Endpoints::all_at(simulator), HttpSettings::default());
+        Ok(Arc::new(data.map_err(Error::said)?))
+    }
+
+    /// The simulator's URL, for stages that run alone.
+    ///
+    /// # Errors
+    /// None is configured.
+    pub fn simulator_url(&self) -> Result<&str, Error> {
+        match self.config.venue.simulator_url.as_str() {
+            "" => Err(Error::Argument(
+                "a stage alone needs to know where the venue is: start `polymirror simulate` and give its address \
+                 with --simulator"
+                    .into(),
+            )),
+            url => Ok(url),
+        }
+    }
+}
+
+/// Makes our database in a private cluster, where it is not there yet.
+async fn make_database(admin: &str) -> Result<(), Error> {
+    let failed = |e: sqlx::Error| Error::Database(format!("the private cluster does not take logins: {e}"));
+    let options: PgConnectOptions = admin.parse().map_err(failed)?;
+    let mut admin = PgConnection::connect_with(&options).await.map_err(failed)?;
+    let there: bool = sqlx::query_scalar("select exists (select from pg_database where datname = $1)")
+        .bind(DATABASE)
+        .fetch_one(&mut admin)
+        .await
+        .map_err(failed)?;
+    if !there {
+        sqlx::query("create database polymirror").execute(&mut admin).await.map_err(failed)?;
+    }
+    admin.close().await.map_err(failed)
+}

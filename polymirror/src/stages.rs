@@ -1,0 +1,110 @@
+//! Each stage put together from an installation: the same whether it runs alone or with the others.
+
+use std::{sync::Arc, time::Duration};
+
+use eventlog::Log;
+use project::Role;
+use runtime::Stop;
+use schemas::{codec::Codec, topics::Topic};
+
+use crate::{
+    drain::Reader,
+    error::Error,
+    installation::{Database, Installation},
+};
+
+/// Connections of a stage's pool.
+const POOL: u32 = 8;
+
+/// Decide's group and inputs.
+pub const DECIDE: Reader = Reader { group: decide::shell::GROUP, topics: &[Topic::Targets, Topic::Orders, Topic::Fills] };
+/// Execute's group and inputs.
+pub const EXECUTE: Reader = Reader { group: execute::shell::GROUP, topics: &[Topic::Intents] };
+/// Project's group and inputs.
+pub const PROJECT: Reader = Reader { group: project::shell::STAGE, topics: &project::shell::TOPICS };
+
+/// What all stages of a process share.
+#[derive(Debug, Clone)]
+pub struct Shared {
+    /// The installation.
+    pub installation: Installation,
+    /// The log.
+    pub log: Arc<dyn Log>,
+    /// Reads and writes records.
+    pub codec: Codec,
+    /// A member not heard of for this long loses its partitions.
+    pub session: Duration,
+}
+
+impl Shared {
+    /// Opens the log.
+    ///
+    /// # Errors
+    /// A log that cannot be opened.
+    pub async fn open(installation: &Installation) -> Result<Self, Error> {
+        Ok(Self {
+            codec: installation.codec().await?,
+            log: installation.log().await?,
+            session: Duration::from_millis(installation.config.log.session_ms),
+            installation: installation.clone(),
+        })
+    }
+}
+
+/// Runs ingest.
+///
+/// # Errors
+/// What retrying does not mend.
+pub async fn ingest(shared: &Shared, simulator: &str, stop: Stop) -> Result<(), Error> {
+    let installation = &shared.installation;
+    let ports = ingest::Ports {
+        log: shared.log.clone(),
+        codec: shared.codec.clone(),
+        venue: installation.market_data(simulator)?,
+        clock: installation.clock.clone(),
+        board: installation.board.clone(),
+    };
+    let settings = ingest::Settings {
+        poll: Duration::from_millis(installation.config.ingest.poll_ms),
+        requests_per_second: installation.config.ingest.requests_per_second,
+        session: shared.session,
+        ..ingest::Settings::default()
+    };
+    ingest::run(ports, settings, stop).await.map_err(Error::said)
+}
+
+/// Runs decide.
+///
+/// # Errors
+/// What retrying does not mend.
+pub async fn decide(shared: &Shared, stop: Stop) -> Result<(), Error> {
+    let installation = &shared.installation;
+    let ports = decide::shell::Ports {
+        log: shared.log.clone(),
+        codec: shared.codec.clone(),
+        clock: installation.clock.clone(),
+        chance: installation.chance.clone(),
+        board: installation.board.clone(),
+        stop,
+    };
+    let options = decide::shell::Options { session: shared.session, ..decide::shell::Options::default() };
+    decide::shell::run(ports, options).await.map_err(Error::said)
+}
+
+/// Runs project.
+///
+/// # Errors
+/// What retrying does not mend.
+pub async fn project(shared: &Shared, database: &Database, stop: Stop) -> Result<(), Error> {
+    let installation = &shared.installation;
+    let pool = installation.pool(database, Role::Projector, POOL).await?;
+    let ports = project::shell::Ports {
+        log: shared.log.clone(),
+        store: Arc::new(project::store::PostgresStore::new(pool)),
+        clock: installation.clock.clone(),
+        codec: shared.codec.clone(),
+        board: installation.board.clone(),
+    };
+    let options = project::shell::Options { session: shared.session, ..project::shell::Options::default() };
+    project::shell::run(&ports, &options, &stop).await.map_err(Error::said)
+}

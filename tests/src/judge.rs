@@ -1,0 +1,189 @@
+//! The oracles: the tape says what had to be decided, the venue says what was ordered, the tables say what they say, and
+//! all of it has to agree.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use schemas::{Address, AssetId, Side, TxHash};
+use simulator::OrderView;
+use sqlx::{PgPool, Row};
+
+use crate::nobel::FillKey;
+
+/// A decision as the table holds it.
+#[derive(Debug, Clone)]
+pub struct Decided {
+    pub account: String,
+    pub wallet: Address,
+    pub fill: FillKey,
+    pub key: String,
+    pub revision: i32,
+    pub outcome: String,
+    pub reason: String,
+}
+
+/// Every decision in the table.
+pub async fn decisions(admin: &PgPool) -> Vec<Decided> {
+    let rows = sqlx::query(
+        "select billing_account_id::text, target_wallet, fill_id, idempotency_key, revision, outcome, reason
+         from poly_copy_trade_decisions",
+    )
+    .fetch_all(admin)
+    .await
+    .unwrap();
+    rows.iter()
+        .map(|row| Decided {
+            account: row.get(0),
+            wallet: row.get::<String, _>(1).parse().unwrap(),
+            fill: fill_of(row.get(2)),
+            key: row.get(3),
+            revision: row.get(4),
+            outcome: row.get(5),
+            reason: row.get(6),
+        })
+        .collect()
+}
+
+/// `data-api:<tx>:<asset>:<side>:<ts>`, taken apart.
+fn fill_of(fill_id: &str) -> FillKey {
+    let parts: Vec<&str> = fill_id.split(':').collect();
+    let ["data-api", tx, asset, side, _] = parts[..] else { panic!("no fill of the Data API: {fill_id}") };
+    (tx.parse::<TxHash>().unwrap(), asset.parse::<AssetId>().unwrap(), side.parse::<Side>().unwrap())
+}
+
+/// An attempt as execute's ledger holds it.
+#[derive(Debug, Clone)]
+pub struct Attempted {
+    pub account: String,
+    pub key: String,
+    pub attempt: i32,
+    pub status: String,
+    pub order_id: Option<String>,
+    pub sent: bool,
+}
+
+/// Every attempt of the ledger.
+pub async fn attempts(admin: &PgPool) -> Vec<Attempted> {
+    let rows = sqlx::query(
+        "select billing_account_id::text, idempotency_key, attempt, status, order_id, sent_at is not null
+         from execution.orders",
+    )
+    .fetch_all(admin)
+    .await
+    .unwrap();
+    rows.iter()
+        .map(|row| Attempted {
+            account: row.get(0),
+            key: row.get(1),
+            attempt: row.get(2),
+            status: row.get(3),
+            order_id: row.get(4),
+            sent: row.get(5),
+        })
+        .collect()
+}
+
+/// Invariant 2: every fill of a followed wallet has exactly one decision per tenant.
+pub fn every_fill_is_decided_once(
+    decisions: &[Decided],
+    accounts: &BTreeSet<String>,
+    expected: &BTreeMap<Address, BTreeSet<FillKey>>,
+) {
+    for account in accounts {
+        for (wallet, fills) in expected {
+            let mine = decisions.iter().filter(|d| d.account == *account && d.wallet == *wallet);
+            let mut seen: BTreeSet<(FillKey, i32)> = BTreeSet::new();
+            for d in mine {
+                assert!(fills.contains(&d.fill), "a decision for a fill that is not on the tape: {d:?}");
+                assert!(seen.insert((d.fill.clone(), d.revision)), "decided twice: {d:?}");
+            }
+            let decided: BTreeSet<&FillKey> = seen.iter().map(|(fill, _)| fill).collect();
+            let missing: Vec<&FillKey> = fills.iter().filter(|f| !decided.contains(f)).collect();
+            assert!(missing.is_empty(), "{} fills of {wallet} are not decided for {account}: {missing:?}", missing.len());
+        }
+    }
+}
+
+/// Invariants 1 and 3: a placed decision has its attempts in the ledger and nothing else has; what was sent is at the
+/// venue once, and the venue has nothing the ledger does not know.
+pub fn every_order_is_placed_once(decisions: &[Decided], attempts: &[Attempted], venue: &[OrderView]) {
+    let placed: BTreeSet<(&str, &str)> =
+        decisions.iter().filter(|d| d.outcome == "placed").map(|d| (&*d.account, &*d.key)).collect();
+    let attempted: BTreeSet<(&str, &str)> = attempts.iter().map(|a| (&*a.account, &*a.key)).collect();
+    assert_eq!(placed, attempted, "placed decisions and attempts differ");
+    let mut ids = BTreeSet::new();
+    for attempt in attempts.iter().filter(|a| a.order_id.is_some()) {
+        assert!(ids.insert(attempt.order_id.clone().unwrap()), "one order id twice: {attempt:?}");
+    }
+    let at_venue: BTreeMap<String, &OrderView> = venue.iter().map(|o| (o.id.to_string(), o)).collect();
+    assert_eq!(at_venue.len(), venue.len(), "the venue holds an order twice");
+    for id in at_venue.keys() {
+        assert!(ids.contains(id), "the venue has an order that the ledger does not know: {id}");
+    }
+    for attempt in attempts {
+        let there = attempt.order_id.as_ref().is_some_and(|id| at_venue.contains_key(id));
+        let landed =
+            ["open", "partially_filled", "matched", "filled", "cancelled"].contains(&attempt.status.as_str());
+        assert!(there || !landed, "the ledger believes in an order that the venue does not have: {attempt:?}");
+        assert!(!there || attempt.status != "denied", "a denied order is at the venue: {attempt:?}");
+        assert!(
+            !["reserved", "submitted", "unknown"].contains(&attempt.status.as_str()),
+            "left unresolved: {attempt:?}"
+        );
+    }
+}
+
+/// The tables built from the log say the same as the ledger.
+pub async fn the_tables_say_the_same(admin: &PgPool, attempts: &[Attempted]) {
+    let rows = sqlx::query("select billing_account_id::text, idempotency_key, status from poly_copy_trade_fills")
+        .fetch_all(admin)
+        .await
+        .unwrap();
+    let shown: BTreeMap<(String, String), String> =
+        rows.iter().map(|r| ((r.get(0), r.get(1)), r.get(2))).collect();
+    let mut newest: BTreeMap<(String, String), &Attempted> = BTreeMap::new();
+    for attempt in attempts {
+        let entry = newest.entry((attempt.account.clone(), attempt.key.clone())).or_insert(attempt);
+        if attempt.attempt > entry.attempt {
+            *entry = attempt;
+        }
+    }
+    let held: BTreeMap<(String, String), String> =
+        newest.into_iter().map(|(key, attempt)| (key, attempt.status.clone())).collect();
+    assert_eq!(shown, held, "the ledger's table and the ledger differ");
+}
+
+/// Invariant 7, by SQL as `app_user`: each tenant sees its own rows and nobody else's.
+pub async fn tenants_see_their_own_rows_only(app_user: &PgPool, admin: &PgPool) {
+    let owners = sqlx::query("select id::text, owner_user_id::text from billing_accounts").fetch_all(admin).await.unwrap();
+    assert!(owners.len() > 1, "one tenant proves nothing");
+    for table in ["poly_copy_trade_decisions", "poly_copy_trade_fills", "poly_copy_trade_attempts", "poly_copy_trade_targets"] {
+        for owner in &owners {
+            let (account, user): (String, String) = (owner.get(0), owner.get(1));
+            let mut transaction = app_user.begin().await.unwrap();
+            sqlx::query("select set_config('app.current_user_id', $1, true)")
+                .bind(&user)
+                .execute(&mut *transaction)
+                .await
+                .unwrap();
+            let count = format!(
+                "select count(*) filter (where billing_account_id = $1::uuid), count(*) from {table}"
+            );
+            let row = sqlx::query(sqlx::AssertSqlSafe(count)).bind(&account).fetch_one(&mut *transaction).await.unwrap();
+            let (own, all): (i64, i64) = (row.get(0), row.get(1));
+            assert_eq!(own, all, "{user} sees rows of others in {table}");
+            let there: i64 = sqlx::query_scalar(sqlx::AssertSqlSafe(format!(
+                "select count(*) from {table} where billing_account_id = $1::uuid"
+            )))
+            .bind(&account)
+            .fetch_one(admin)
+            .await
+            .unwrap();
+            assert_eq!(own, there, "{user} does not see all of its own rows in {table}");
+        }
+        let nobody: i64 = sqlx::query_scalar(sqlx::AssertSqlSafe(format!("select count(*) from {table}")))
+            .fetch_one(app_user)
+            .await
+            .unwrap();
+        assert_eq!(nobody, 0, "without a user {table} shows rows");
+    }
+}
