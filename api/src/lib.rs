@@ -1,1 +1,2 @@
-//! The `api` crate.
+//! api.
+pub mod policy;

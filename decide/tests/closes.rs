@@ -1,9 +1,10 @@
 //! SELLs, and closes that no SELL asked for.
+#![allow(clippy::panic, reason = "a test that meets another shape fails")]
 
 use decide::{
     fixtures::{
-        Given, Scene, account, amended, at, changed, close_request, fill, order, px, sh, snapshot, target, token,
-        usd, voided,
+        Given, Scene, account, amended, at, changed, close_request, fill, order, px, sh, snapshot, target,
+        token, usd, voided,
     },
     plan::settings::defaults,
 };
@@ -135,7 +136,10 @@ fn what_another_target_or_tenant_opened_is_not_closed() {
     let mut sell = fill(2, 2, Side::Sell, "60", "0.50", 5);
     sell.wallet = decide::fixtures::wallet(2);
     let given = scene.see(&sell);
-    assert_eq!((given.only().billing_account_id, given.only().reason), (account(1), Reason::SellWithoutPosition));
+    assert_eq!(
+        (given.only().billing_account_id, given.only().reason),
+        (account(1), Reason::SellWithoutPosition)
+    );
     let given = scene.see(&fill(1, 3, Side::Sell, "60", "0.50", 5));
     let mine: Vec<_> = given.decisions().map(|d| (d.billing_account_id, d.reason)).collect();
     assert_eq!(mine, [(account(1), Reason::Ok), (account(2), Reason::SellWithoutPosition)]);

@@ -1,4 +1,5 @@
 //! Fills through a cut: what is decided for whom, from which state, and how often.
+#![allow(clippy::panic, reason = "a test that meets another shape fails")]
 
 use decide::{
     fixtures::{

@@ -2,6 +2,7 @@
 //!
 //! `cargo bench -p eventlog`: items per second are records. A record has a key of 42 bytes, a value of 400, four
 //! headers: about what a fill has.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a bench that fails has no figures")]
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -12,8 +13,8 @@ use eventlog::{
     memory::{MemoryLog, MemoryOptions},
     sqlite::{SqliteLog, SqliteOptions},
 };
-use rusqlite::{Connection, params};
 use runtime::{Chance, SystemClock};
+use rusqlite::{Connection, params};
 use schemas::{Timestamp, topics::Topic};
 use tokio::runtime::Runtime;
 
@@ -77,7 +78,7 @@ async fn append(log: &dyn Log, records: Vec<Append>) {
 
 /// One table, one statement, one transaction per batch, as fast as SQLite goes with the same promises.
 mod bare {
-    use super::*;
+    use super::{Append, Bencher, Connection, ItemsCount, Path, STORED, batch, params};
 
     fn open(dir: &Path) -> Connection {
         let db = Connection::open(dir.join("bare")).unwrap();
@@ -89,8 +90,9 @@ mod bare {
 
     fn insert(db: &Connection, records: &[Append]) {
         db.execute_batch("BEGIN IMMEDIATE").unwrap();
-        let mut insert =
-            db.prepare_cached("INSERT INTO records (time, key, value, headers) VALUES (?1, ?2, ?3, ?4)").unwrap();
+        let mut insert = db
+            .prepare_cached("INSERT INTO records (time, key, value, headers) VALUES (?1, ?2, ?3, ?4)")
+            .unwrap();
         for Append { record, .. } in records {
             let headers: Vec<u8> = record
                 .headers
@@ -119,7 +121,8 @@ mod bare {
             insert(&db, &batch(1_000));
         }
         bencher.counter(ItemsCount::new(STORED)).bench_local(|| {
-            let mut select = db.prepare_cached("SELECT place, time, key, value, headers FROM records").unwrap();
+            let mut select =
+                db.prepare_cached("SELECT place, time, key, value, headers FROM records").unwrap();
             let mut rows = select.query([]).unwrap();
             let mut bytes = 0;
             while let Some(row) = rows.next().unwrap() {
@@ -244,8 +247,7 @@ fn poll_and_commit_tens(bencher: Bencher<'_, '_>, which: Which) {
             let Polled::Records(records) = polled else { panic!("{polled:?}") };
             let offsets = records.iter().map(|s| (s.at, s.offset.next())).collect();
             let to = |s: &eventlog::Stored| TopicPartition::new(Topic::Decisions, s.at.partition);
-            let copies =
-                records.iter().map(|s| Append { to: to(s), record: s.record.clone() }).collect();
+            let copies = records.iter().map(|s| Append { to: to(s), record: s.record.clone() }).collect();
             assert!(matches!(member.commit(copies, offsets).await, Written::Done(_)));
         });
     });

@@ -208,6 +208,11 @@ impl LogError {
         }
     }
 
+    /// A commit behind one that was not done, without a poll in between.
+    pub(crate) fn not_polled() -> Self {
+        Self::Fenced("the last commit was not done, and the member was not polled since".into())
+    }
+
     /// Whether the same call may succeed later.
     pub const fn is_transient(&self) -> bool {
         matches!(self, Self::Unreachable(_) | Self::Fenced(_))
@@ -304,7 +309,8 @@ pub trait Member: Send {
 
     /// Appends the records and commits the offsets (the next to be read) in one atomic step: all of it or
     /// nothing, and nothing once any partition named in `offsets` is no longer this member's. On anything
-    /// but [`Written::Done`] the next poll answers [`Polled::Rewound`] (or `Lost`).
+    /// but [`Written::Done`] the next poll answers [`Polled::Rewound`] (or `Lost`), and until then every
+    /// further commit is [`LogError::Fenced`]: what the first one did is not known, so nothing may follow it.
     ///
     /// Only what is named in `offsets` fences: whoever appends without having read anything new names the
     /// offset it already committed. While the group changes a commit may be [`LogError::Fenced`] even for

@@ -1,4 +1,9 @@
 //! The conformance suite over the log in memory.
+#![allow(
+    clippy::unwrap_used,
+    clippy::unused_async,
+    reason = "a test's harness, called as the suite calls it"
+)]
 
 use std::{
     collections::BTreeMap,

@@ -23,9 +23,9 @@ pub struct Settings {
     pub come_back: Duration,
     /// Orders that are looked at at the same time.
     pub looks: usize,
-    /// How often the reconciler, the sweeper and the deferred intents are asked for what is due.
+    /// How often the reconciler asks for what is due.
     pub tick: Duration,
-    /// How often the relay looks by itself; it is woken by every commit besides.
+    /// How often the outbox and the intents that wait are looked at by themselves; commits wake them besides.
     pub relay: Duration,
     /// How often balances are read, refusals tried again, published records forgotten.
     pub housekeeping: Duration,

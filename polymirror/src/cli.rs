@@ -40,6 +40,9 @@ pub struct GlobalArgs {
     /// The base URL of a simulator that runs already.
     #[arg(long, global = true, env = "POLYMIRROR_SIMULATOR", value_name = "URL")]
     pub simulator: Option<String>,
+    /// Where the HTTP API listens [default: 127.0.0.1:8780].
+    #[arg(long, global = true, env = "POLYMIRROR_API_LISTEN", value_name = "ADDRESS:PORT")]
+    pub api_listen: Option<std::net::SocketAddr>,
     /// Logs as JSON lines instead of text.
     #[arg(long, global = true, env = "POLYMIRROR_LOG_JSON")]
     pub log_json: bool,
@@ -128,6 +131,12 @@ pub struct SimulateArgs {
     /// Fills a second of the simulated leaders.
     #[arg(long, value_name = "N", conflicts_with = "tape")]
     pub fills_per_second: Option<u32>,
+    /// How many simulated leaders there are.
+    #[arg(long, value_name = "N", conflicts_with = "tape")]
+    pub leaders: Option<u32>,
+    /// All simulated leaders trade equally often.
+    #[arg(long, conflicts_with = "tape")]
+    pub even: bool,
     /// The port to listen on, on loopback; 0 takes any free one.
     #[arg(long, value_name = "PORT")]
     pub port: Option<u16>,

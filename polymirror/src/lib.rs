@@ -62,6 +62,9 @@ fn configure(args: &GlobalArgs) -> Result<Config, Error> {
     overlay(&mut config.log.schema_registry, &args.schema_registry);
     overlay(&mut config.database.url, &args.database_url);
     overlay(&mut config.venue.simulator_url, &args.simulator);
+    if let Some(listen) = args.api_listen {
+        config.api.listen = listen;
+    }
     Ok(config)
 }
 

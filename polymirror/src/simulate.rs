@@ -15,15 +15,15 @@ use crate::{
 const BROKEN_SHOWN: usize = 20;
 
 /// Leaders from a seed, as configured.
-pub fn seeded(config: &SimulatorConfig, seed: Option<u64>, fills_per_second: Option<u32>) -> Prints {
+pub fn seeded(config: &SimulatorConfig, seed: Option<u64>, fills_per_second: Option<u32>) -> Seeding {
     let rate = fills_per_second.unwrap_or(config.fills_per_second).max(1);
-    Prints::Seeded(Seeding {
+    Seeding {
         seed: seed.unwrap_or(config.seed),
         leaders: usize::try_from(config.leaders).unwrap_or(usize::MAX),
         markets: usize::try_from(config.markets).unwrap_or(usize::MAX),
         mean_gap: Duration::from_secs(1) / rate,
         ..Seeding::default()
-    })
+    }
 }
 
 /// A tape, if one is given.
@@ -69,7 +69,16 @@ pub fn report(tape: &TapeReport) {
 pub async fn run(config: &Config, args: SimulateArgs, clock: Arc<dyn Clock>, stop: Stop) -> Result<(), Error> {
     let prints = match tape(&args.tape)? {
         Some(tape) => Prints::Tape(tape),
-        None => seeded(&config.simulator, args.seed, args.fills_per_second),
+        None => {
+            let mut seeding = seeded(&config.simulator, args.seed, args.fills_per_second);
+            if let Some(leaders) = args.leaders {
+                seeding.leaders = usize::try_from(leaders).unwrap_or(usize::MAX);
+            }
+            if args.even {
+                seeding.top_share_permille = 0;
+            }
+            Prints::Seeded(seeding)
+        }
     };
     let lead_in = args.lead_in_ms.map(|ms| clock.now().plus(Duration::from_millis(ms)));
     let port = args.port.unwrap_or(config.simulator.port);
@@ -83,7 +92,7 @@ fn announce(simulator: &Simulator) {
     let mut out = std::io::stdout().lock();
     // Nobody reads it: then nobody needs it.
     let _ = writeln!(out, "simulator listening on {}", simulator.base_url);
-    for leader in simulator.handle().leaders().iter().take(20) {
+    for leader in simulator.handle().leaders() {
         let _ = writeln!(out, "leader {leader}");
     }
     let _ = out.flush();

@@ -76,7 +76,7 @@ async fn start_simulator(installation: &Installation, args: &UpArgs) -> Result<O
     let config = &installation.config.simulator;
     let prints = match simulate::tape(&args.tape)? {
         Some(tape) => Prints::Tape(tape),
-        None => simulate::seeded(config, None, args.fills_per_second),
+        None => Prints::Seeded(simulate::seeded(config, None, args.fills_per_second)),
     };
     let options =
         Options { prints, port: config.port, state: Some(installation.home.simulator()), ..Options::default() };

@@ -15,6 +15,7 @@ pub mod core;
 pub mod migrate;
 pub mod passwords;
 pub mod pg;
+pub mod queries;
 pub mod rebuild;
 pub mod roles;
 pub mod shell;

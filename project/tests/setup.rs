@@ -1,58 +1,38 @@
-//! Roles and migrations, on a server of this binary's own: roles belong to a whole server, and some are made wrong here.
+//! Roles and migrations. Roles belong to a whole server, and some are made wrong here: only on a private one.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::{fs::Permissions, os::unix::fs::PermissionsExt};
+use std::{path::Path, str::FromStr};
 
-use pgcluster::Cluster;
 use project::{Connections, MigrateError, Role, RolePasswords, check_version, migrate};
 use runtime::Chance;
 use secrecy::SecretString;
-use sqlx::{AssertSqlSafe, PgPool};
-use tokio::sync::{Mutex, MutexGuard, OnceCell};
+use sqlx::{AssertSqlSafe, PgPool, postgres::PgConnectOptions};
+use tokio::sync::{Mutex, MutexGuard};
 
-struct Server {
-    cluster: Cluster,
-    /// One test at a time: what they do to roles, others would see.
-    turn: Mutex<u32>,
-    _dir: tempfile::TempDir,
-}
-
-async fn server() -> &'static Server {
-    static SERVER: OnceCell<Server> = OnceCell::const_new();
-    SERVER
-        .get_or_init(|| async {
-            // On a runtime that outlives the test that came first.
-            std::thread::spawn(|| {
-                let runtime = Box::leak(Box::new(tokio::runtime::Runtime::new().unwrap()));
-                runtime.block_on(async {
-                    let dir = tempfile::Builder::new()
-                        .prefix("polymirror-roles-")
-                        .permissions(Permissions::from_mode(0o711))
-                        .tempdir()
-                        .unwrap();
-                    let cluster = Cluster::options(dir.path().join("pg")).start().await.unwrap();
-                    Server { cluster, turn: Mutex::new(0), _dir: dir }
-                })
-            })
-            .join()
-            .unwrap()
-        })
-        .await
-}
-
-/// An empty database, for as long as the turn lasts.
+/// The server of this test binary, for one test at a time: what they do to roles, others would see.
 struct Turn {
-    server: &'static Server,
     turn: MutexGuard<'static, u32>,
     admin: PgPool,
+    port: u16,
+}
+
+/// The server's URL of a database.
+async fn url(database: &str) -> String {
+    testkit::postgres().await.url(database)
 }
 
 impl Turn {
-    async fn take() -> Self {
-        let server = server().await;
-        let turn = server.turn.lock().await;
-        let admin = PgPool::connect(&server.cluster.owner_url()).await.unwrap();
-        Self { server, turn, admin }
+    /// `None`, said loudly, where the server is somebody else's.
+    async fn take(test: &str) -> Option<Self> {
+        static TURN: Mutex<u32> = Mutex::const_new(0);
+        if std::env::var_os("TEST_DATABASE_URL").is_some_and(|url| !url.is_empty()) {
+            testkit::skip(test, "it changes the roles of a whole server, and TEST_DATABASE_URL names one");
+            return None;
+        }
+        let turn = TURN.lock().await;
+        let options = PgConnectOptions::from_str(&url("postgres").await).unwrap();
+        let port = options.get_port();
+        Some(Self { turn, admin: PgPool::connect_with(options).await.unwrap(), port })
     }
 
     async fn run(&self, sql: String) {
@@ -65,10 +45,10 @@ impl Turn {
         self.run(format!("create database {name} template template0")).await;
         name
     }
+}
 
-    fn connections(&self, database: &str) -> Connections {
-        Connections::for_tests(&self.server.cluster.url(database)).unwrap()
-    }
+async fn to(database: &str) -> Connections {
+    Connections::for_tests(&url(database).await).unwrap()
 }
 
 async fn code(connections: &Connections) -> &'static str {
@@ -77,12 +57,12 @@ async fn code(connections: &Connections) -> &'static str {
 
 #[tokio::test]
 async fn many_processes_with_databases_of_their_own_may_migrate_one_new_server_at_once() {
-    let mut turn = Turn::take().await;
+    let Some(mut turn) = Turn::take("many_processes_with_databases_of_their_own_may_migrate_one_new_server_at_once").await else { return };
     let mut tasks = Vec::new();
     for _ in 0..4 {
         let database = turn.database().await;
         for _ in 0..2 {
-            let connections = turn.connections(&database);
+            let connections = to(&database).await;
             tasks.push(tokio::spawn(async move { migrate(&connections, &Chance::system()).await }));
         }
     }
@@ -103,9 +83,9 @@ async fn many_processes_with_databases_of_their_own_may_migrate_one_new_server_a
 
 #[tokio::test]
 async fn a_database_is_migrated_once_and_every_role_sees_its_version() {
-    let mut turn = Turn::take().await;
+    let Some(mut turn) = Turn::take("a_database_is_migrated_once_and_every_role_sees_its_version").await else { return };
     let database = turn.database().await;
-    let connections = turn.connections(&database);
+    let connections = to(&database).await;
     migrate(&connections, &Chance::system()).await.unwrap();
     migrate(&connections, &Chance::system()).await.unwrap();
     for role in Role::ALL {
@@ -125,9 +105,9 @@ async fn a_database_is_migrated_once_and_every_role_sees_its_version() {
 
 #[tokio::test]
 async fn a_stage_refuses_a_database_of_another_version() {
-    let mut turn = Turn::take().await;
+    let Some(mut turn) = Turn::take("a_stage_refuses_a_database_of_another_version").await else { return };
     let database = turn.database().await;
-    let connections = turn.connections(&database);
+    let connections = to(&database).await;
     let admin = PgPool::connect_with(connections.admin().clone()).await.unwrap();
     let found = check_version(&admin).await.unwrap_err();
     assert!(matches!(found, MigrateError::NotMigrated { found: 0, .. }), "{found}");
@@ -149,9 +129,9 @@ async fn a_stage_refuses_a_database_of_another_version() {
 
 #[tokio::test]
 async fn a_runtime_role_with_powers_is_refused() {
-    let mut turn = Turn::take().await;
+    let Some(mut turn) = Turn::take("a_runtime_role_with_powers_is_refused").await else { return };
     let database = turn.database().await;
-    let connections = turn.connections(&database);
+    let connections = to(&database).await;
     migrate(&connections, &Chance::system()).await.unwrap();
     for (give, take, expected) in [
         ("alter role projector bypassrls", "alter role projector nobypassrls", "bypasses row-level security"),
@@ -173,29 +153,35 @@ async fn a_runtime_role_with_powers_is_refused() {
 
 #[tokio::test]
 async fn passwords_that_are_given_become_the_roles_passwords_and_old_ones_stop_working() {
-    let mut turn = Turn::take().await;
+    let Some(mut turn) = Turn::take("passwords_that_are_given_become_the_roles_passwords_and_old_ones_stop_working").await else { return };
     let database = turn.database().await;
-    let old = turn.connections(&database);
+    for sql in ["alter system set log_statement = 'ddl'", "select pg_reload_conf()"] {
+        turn.run(sql.into()).await;
+    }
+    let old = to(&database).await;
     migrate(&old, &Chance::system()).await.unwrap();
     let passwords = RolePasswords::same(&SecretString::from("another-password"));
-    let new = Connections::new(&turn.server.cluster.url(&database), passwords).unwrap();
+    let new = Connections::new(&url(&database).await, passwords).unwrap();
     migrate(&new, &Chance::system()).await.unwrap();
     new.pool(Role::Executor, 1).await.unwrap();
     assert_eq!(old.pool(Role::Executor, 1).await.unwrap_err().code(), "database_login_refused");
-    let log = std::fs::read_to_string(turn.server.cluster.log_file()).unwrap();
+    let data: String =
+        sqlx::query_scalar("select current_setting('data_directory')").fetch_one(&turn.admin).await.unwrap();
+    let log = std::fs::read_to_string(Path::new(&data).parent().unwrap().join("postgres.log")).unwrap();
+    assert!(log.contains("alter role executor password"), "the server's log holds the statements");
     assert!(!log.contains("another-password"));
     migrate(&old, &Chance::system()).await.unwrap();
 }
 
 #[tokio::test]
 async fn an_admin_without_superuser_can_set_up_and_leaves_no_membership_behind() {
-    let mut turn = Turn::take().await;
+    let Some(mut turn) = Turn::take("an_admin_without_superuser_can_set_up_and_leaves_no_membership_behind").await else { return };
     turn.run("create role dba login createrole createdb password 'dba-password-12'".into()).await;
     turn.run("create database managed owner dba template template0".into()).await;
-    let url = format!("postgres://dba:dba-password-12@127.0.0.1:{}/managed", turn.server.cluster.port());
+    let url = format!("postgres://dba:dba-password-12@127.0.0.1:{}/managed", turn.port);
     let connections = Connections::for_tests(&url).unwrap();
     let first = turn.database().await;
-    migrate(&turn.connections(&first), &Chance::system()).await.unwrap();
+    migrate(&to(&first).await, &Chance::system()).await.unwrap();
     for _ in 0..2 {
         migrate(&connections, &Chance::system()).await.unwrap();
     }
@@ -210,17 +196,17 @@ async fn an_admin_without_superuser_can_set_up_and_leaves_no_membership_behind()
     assert_eq!(members, 0);
     turn.run("create role weak login password 'weak-password-12'".into()).await;
     turn.run("create database weakly owner weak template template0".into()).await;
-    let url = format!("postgres://weak:weak-password-12@127.0.0.1:{}/weakly", turn.server.cluster.port());
+    let url = format!("postgres://weak:weak-password-12@127.0.0.1:{}/weakly", turn.port);
     assert_eq!(code(&Connections::for_tests(&url).unwrap()).await, "database_admin_too_weak");
 }
 
 #[tokio::test]
 async fn what_is_wrong_with_a_url_is_said_and_no_password_shown() {
-    let turn = Turn::take().await;
-    let port = turn.server.cluster.port();
+    let Some(turn) = Turn::take("what_is_wrong_with_a_url_is_said_and_no_password_shown").await else { return };
+    let port = turn.port;
     for (url, expected) in [
         (format!("postgres://polymirror:not-the-password@127.0.0.1:{port}/postgres"), "database_login_refused"),
-        (turn.server.cluster.url("not_there"), "database_missing"),
+        (url("not_there").await, "database_missing"),
         ("postgres://u:not-the-password@127.0.0.1:1/x".to_owned(), "database_unreachable"),
     ] {
         let error = migrate(&Connections::for_tests(&url).unwrap(), &Chance::system()).await.unwrap_err();
@@ -230,7 +216,7 @@ async fn what_is_wrong_with_a_url_is_said_and_no_password_shown() {
     let error = Connections::for_tests("http//:not-the-password@").unwrap_err();
     assert_eq!(error.code(), "database_url_invalid");
     assert!(!error.to_string().contains("not-the-password"), "{error}");
-    let without = Connections::new(&turn.server.cluster.owner_url(), RolePasswords::default()).unwrap();
+    let without = Connections::new(&url("postgres").await, RolePasswords::default()).unwrap();
     let error = without.options(Role::Relay).unwrap_err();
     assert_eq!(error.code(), "database_password_missing");
     assert!(error.to_string().contains("POLYMIRROR_DB_PASSWORD_RELAY"), "{error}");

@@ -73,15 +73,17 @@ struct ErrorAnswer {
 }
 
 impl Registry {
-    /// A client for the registry at that URL.
+    /// A client for the registry at that URL. Nothing is asked yet.
     ///
     /// # Errors
-    /// A client that cannot be made: no TLS provider installed.
+    /// A client that cannot be made: the system's certificates cannot be read.
     pub fn new(base: &str) -> Result<Self, RegistryError> {
+        // reqwest panics without one, for plain HTTP too. The first one installed stays.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder()
             .timeout(TIMEOUT)
             .build()
-            .map_err(|e| RegistryError::Unreachable { url: base.to_owned(), why: e.to_string() })?;
+            .map_err(|e| RegistryError::Unreachable { url: base.to_owned(), why: causes(&e) })?;
         Ok(Self { base: base.trim_end_matches('/').to_owned(), http })
     }
 
@@ -150,7 +152,7 @@ impl Registry {
         }
         let unreachable = |e: reqwest::Error| RegistryError::Unreachable {
             url: format!("{}{what}", self.base),
-            why: e.to_string(),
+            why: causes(&e.without_url()),
         };
         let answer = request.header("accept", MEDIA).send().await.map_err(unreachable)?;
         let status = answer.status();
@@ -170,6 +172,17 @@ impl Registry {
     pub fn attach(&self, codec: &Codec) {
         codec.ask(Arc::new(Lookup(self.base.clone())));
     }
+}
+
+/// An error and what it came from: reqwest says what happened in the last of them.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text = format!("{text}: {cause}");
+        next = cause.source();
+    }
+    text
 }
 
 /// Looks an id up from code that cannot wait: once per unknown id, on a thread and a runtime of its own.

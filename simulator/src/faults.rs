@@ -1,4 +1,18 @@
 //! Faults on demand: what the next requests of a route meet instead of, or besides, their answer.
+//!
+//! `POST /sim/faults` takes one or a list. What is left out has its default: the next `POST /order`, which
+//! takes effect and is answered as ever. So this takes the next two orders and cuts the connection:
+//!
+//! ```json
+//! {"count": 2, "answer": "drop"}
+//! ```
+//!
+//! and this refuses the third poll from now for being one too many:
+//!
+//! ```json
+//! {"method": "GET", "path": "/v2/trades", "skip": 2, "execute": false,
+//!  "answer": {"status": {"status": 429, "error": "rate limit exceeded", "retry_after": 2}}}
+//! ```
 
 use std::collections::VecDeque;
 

@@ -475,3 +475,91 @@ async fn switches_change_words_units_and_delays() {
     let trade = trades.data.iter().find(|t| t.taker_order_id == order.id).unwrap();
     assert_eq!((&trade.status, trade.transaction_hash), (&ClobTradeStatus::Failed, None));
 }
+
+#[tokio::test]
+async fn one_body_posted_twenty_times_at_once_is_one_order() {
+    let stage = Stage::new(&QUIET).await;
+    let mut trader = stage.trader(1).await;
+    let order = trader.limit(Side::Buy, "0.50", "10");
+    let posts = (0..20).map(|_| {
+        let (clob, body, creds, now) =
+            (stage.clob.clone(), order.body.clone(), trader.creds.clone(), stage.now());
+        tokio::spawn(async move { clob.post_order(&body, order.id, &creds, now).await })
+    });
+    let (mut accepted, mut known) = (0, 0);
+    for post in posts.collect::<Vec<_>>() {
+        match post.await.unwrap() {
+            SubmitOutcome::Accepted(_) => accepted += 1,
+            SubmitOutcome::AlreadyLanded => known += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!((accepted, known), (1, 19));
+    let orders = stage.simulator.handle().orders();
+    assert_eq!((orders.len(), orders[0].posts, orders[0].matched), (1, 20, s("10")));
+    assert_eq!(dollars(&stage, &trader).await.to_string(), "9994.875", "paid once");
+}
+
+#[tokio::test]
+async fn a_market_of_the_later_protocol_is_signed_for_its_own_exchange_and_an_unknown_one_is_left_out() {
+    let gamma =
+        gamma_row("0.01", false, "0.05").replace("\"clobTokenIds\"", "\"version\":\"v2\",\"positionIds\"");
+    let stage = Stage::with(&QUIET, &gamma, |o| o).await;
+    let mut trader = stage.trader(1).await;
+    let order = trader.limit(Side::Buy, "0.50", "10");
+    assert_eq!(stage.refused(&trader, &order).await, "order_version_mismatch");
+    trader.route = Route::V3;
+    let order = trader.limit(Side::Buy, "0.50", "10");
+    assert_eq!(stage.post(&trader, &order).await.0, 200);
+    assert_eq!(stage.get(&format!("/book?token_id={YES}")).await["version"], "v2");
+
+    let gamma = gamma.replace("\"v2\"", "\"v9\"");
+    let stage = Stage::with(&QUIET, &gamma, |o| o).await;
+    let report = stage.simulator.handle().tape_report();
+    assert_eq!((report.broken_markets.len(), report.markets_without_facts), (1, 1));
+    assert!(report.broken_markets[0].reason.contains("v9"), "{report:?}");
+}
+
+#[tokio::test]
+async fn what_is_not_settled_about_the_venue_is_a_switch() {
+    let stage = Stage::with(
+        &[(0, "BUY", true, "10", "0.5"), (900, "BUY", true, "1", "0.5")],
+        &gamma_row("0.001", false, "0"),
+        |mut o| {
+            o.rules.credit_when_confirmed = true;
+            o
+        },
+    )
+    .await;
+    let handle = stage.simulator.handle();
+    let mut trader = stage.trader(1).await;
+    trader.tick = schemas::Tick::from_micro(1_000).unwrap();
+
+    handle.switch(|s| s.partial_fak_matched = true);
+    let fak = trader.buy_for("0.500", "6");
+    assert_eq!(stage.post(&trader, &fak).await.0, 200);
+    let row = look(&stage, &trader, fak.id).await;
+    assert_eq!((&row.status, row.size_matched.as_str()), (&ClobOrderStatus::Matched, "10"));
+
+    // Shares that are not confirmed cannot be sold yet.
+    let early = trader.sell_now("0.400", "5");
+    assert_eq!(stage.refused(&trader, &early).await, "not enough balance / allowance");
+    stage.advance(2);
+    let sell = trader.sell_now("0.400", "5");
+    assert_eq!(stage.post(&trader, &sell).await.0, 200);
+
+    // 5.01 x 0.333 = 1.66833: five decimals on a tick of 0.001, four in the error text.
+    let fine = trader.limit(Side::Buy, "0.333", "5.01");
+    handle.switch(|s| s.strict_amounts = true);
+    assert!(stage.refused(&trader, &fine).await.contains("max accuracy of 4 decimals"));
+    handle.switch(|s| s.strict_amounts = false);
+    assert_eq!(stage.post(&trader, &fine).await.0, 200);
+
+    // Orders carry the start as their timestamp.
+    handle.switch(|s| s.timestamp_window_seconds = 60);
+    let timely = trader.limit(Side::Buy, "0.300", "5");
+    assert_eq!(stage.post(&trader, &timely).await.0, 200);
+    stage.advance(61);
+    let late = trader.limit(Side::Buy, "0.300", "5");
+    assert_eq!(stage.refused(&trader, &late).await, "Invalid order payload");
+}

@@ -86,6 +86,10 @@ async fn a_restart_has_the_same_past_and_knows_every_order_with_its_fills() {
     let creds = clob.api_key(&key, clock.now(), 0, 137).await.unwrap();
     let mut posted = Vec::new();
     for n in 0..10usize {
+        // One comes delayed, one fails to settle: that is met again too.
+        simulator
+            .handle()
+            .switch(|s| (s.hold_millis, s.fail_orders) = (u32::from(n == 3) * 2_500, u32::from(n == 5)));
         for order in orders(&simulator, n, &key, &creds, n as u64 * 10 + 1).await {
             // Accepted, killed, refused: all are met again.
             clob.post_order(&order.body, order.id, &creds, clock.now()).await;

@@ -323,3 +323,42 @@ async fn the_recorded_tape_is_served_as_if_it_happened_now_row_by_row() {
     assert_eq!(resolution["data"][0]["status"], "resolved");
     simulator.stop().await;
 }
+
+#[tokio::test]
+async fn without_facts_a_market_gets_what_its_prints_suggest() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = VirtualClock::at(Timestamp::from_secs(1_790_000_000));
+    for (price, tick) in
+        [("0.5", "0.01"), ("0.52666666", "0.01"), ("0.521", "0.001"), ("0.97", "0.001"), ("0.03", "0.001")]
+    {
+        let text = json_row(&row(1_760_000_000, "SELL", "7", price, 1), false);
+        let path = write(dir.path(), "tape.json", text.as_bytes());
+        let simulator = Simulator::builder()
+            .tape(TapeOptions::new(path))
+            .clock(Arc::new(clock.clone()))
+            .start()
+            .await
+            .unwrap();
+        let market = get(&simulator.base_url, &format!("/clob-markets/{CONDITION}")).await;
+        assert_eq!(market["mts"].to_string(), tick, "{price}");
+        assert_eq!((&market["mos"], &market["nr"]), (&5.into(), &false.into()));
+        assert_eq!((&market["t"][0]["t"], &market["t"][0]["o"]), (&"777".into(), &"Yes".into()));
+        let opposite = market["t"][1]["t"].as_str().unwrap();
+        assert!(opposite.parse::<AssetId>().is_ok_and(|id| id.as_str() != "777"));
+        // The seller's opening position was sold; the book stands around the print.
+        let positions = get(&simulator.base_url, &format!("/v2/positions?user={WALLET}&status=CLOSED")).await;
+        assert_eq!(positions["data"][0]["token_id"], "777");
+        let book = get(&simulator.base_url, "/book?token_id=777").await;
+        assert_eq!((&book["tick_size"], &book["bids"][4]["size"]), (&tick.into(), &"7".into()), "{book}");
+        simulator.stop().await;
+    }
+}
+
+#[test]
+fn a_speed_is_a_factor_above_zero() {
+    assert_eq!("2.5".parse::<Speed>().unwrap().micro(), 2_500_000);
+    assert_eq!("200".parse::<Speed>().unwrap(), Speed::times(200));
+    for bad in ["0", "-1", "fast", ""] {
+        assert!(bad.parse::<Speed>().unwrap_err().contains("factor above zero"), "{bad}");
+    }
+}

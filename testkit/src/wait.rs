@@ -1,7 +1,6 @@
 //! Waiting for something to come true, and names that nobody else has.
 
 use std::fmt::Write;
-use std::future::Future;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -10,24 +9,16 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
 /// Asks again and again until `condition` is true, and fails the test, saying `what`, when it is not by the
 /// deadline. For real time only: under a paused clock the deadline comes at once.
-pub async fn wait_for<F, Fut>(what: &str, deadline: Duration, mut condition: F)
-where
-    F: FnMut() -> Fut,
-    Fut: Future<Output = bool>,
-{
-    wait_for_some(what, deadline, || {
-        let answer = condition();
-        async move { answer.await.then_some(()) }
-    })
-    .await;
+pub async fn wait_for(what: &str, deadline: Duration, mut condition: impl AsyncFnMut() -> bool) {
+    wait_for_some(what, deadline, async || condition().await.then_some(())).await;
 }
 
 /// The same for a value that appears.
-pub async fn wait_for_some<F, Fut, T>(what: &str, deadline: Duration, mut condition: F) -> T
-where
-    F: FnMut() -> Fut,
-    Fut: Future<Output = Option<T>>,
-{
+pub async fn wait_for_some<T>(
+    what: &str,
+    deadline: Duration,
+    mut condition: impl AsyncFnMut() -> Option<T>,
+) -> T {
     let ask = async {
         let mut pause = FIRST_PAUSE;
         loop {

@@ -70,6 +70,12 @@ impl Install {
         install
     }
 
+    /// Further settings, as TOML tables that are not set yet.
+    pub fn configure(&self, toml: &str) {
+        let text = std::fs::read_to_string(self.config()).unwrap() + toml;
+        std::fs::write(self.config(), text).unwrap();
+    }
+
     /// Where the venue is, for everything started from now on.
     pub fn venue(&mut self, url: &str) {
         self.venue = Some(url.to_owned());

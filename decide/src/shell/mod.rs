@@ -24,7 +24,7 @@ use self::restore::Restore;
 use crate::{
     DecideError,
     chain::Chain,
-    core::{Core, Staged, input_index},
+    core::{Core, Head, Staged, input_index},
     cut::{INPUTS, Slice, read},
     plan::{VERSIONS, Version},
 };
@@ -88,8 +88,6 @@ const PARKED: Duration = Duration::from_secs(60);
 const RETRY: Duration = Duration::from_millis(200);
 /// How often the lag is told: while idle, and while busy.
 const LAG_EVERY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(10));
-/// A commit leaves at most this many places without a record behind it: Kafka's transaction marker.
-const MARKER: i64 = 1;
 
 /// A partition that is ours.
 #[derive(Debug)]
@@ -119,6 +117,8 @@ pub async fn run(ports: Ports, options: Options) -> Result<(), DecideError> {
         parked: BTreeMap::new(),
         uncertain: false,
         lag_at: None,
+        apart: BTreeMap::new(),
+        marker: 0,
         ports,
         options,
     };
@@ -146,6 +146,11 @@ struct Shell {
     /// A commit did not end as it should: the chains have to be looked at before anything is decided.
     uncertain: bool,
     lag_at: Option<Duration>,
+    /// Partition numbers of which not all inputs are ours, and since when.
+    apart: BTreeMap<i32, (Duration, Vec<Topic>)>,
+    /// Places without a record that the log leaves behind each commit: Kafka's transaction marker. Learnt from
+    /// the first one seen.
+    marker: i64,
 }
 
 /// A partition's staged batch, and where its records stand among those of the commit.
@@ -182,6 +187,7 @@ impl Shell {
             if restoring || !idle {
                 self.restore_some(&mut *member).await?;
             }
+            self.check_together()?;
             self.look_after(idle && !restoring).await;
         }
         self.save_all().await;
@@ -202,12 +208,17 @@ impl Shell {
         for at in member.assignment() {
             owned.entry(at.partition).or_default().push(at.topic);
         }
-        for (partition, topics) in &owned {
-            if INPUTS.iter().any(|t| !topics.contains(t)) {
-                let owned = topics.iter().map(|t| t.name()).collect::<Vec<_>>().join(", ");
-                return Err(DecideError::NotTogether { partition: *partition, owned });
+        let now = self.ports.clock.monotonic();
+        self.apart.retain(|partition, _| owned.contains_key(partition));
+        owned.retain(|partition, topics| {
+            let together = INPUTS.iter().all(|t| topics.contains(t));
+            if together {
+                self.apart.remove(partition);
+            } else {
+                self.apart.entry(*partition).or_insert((now, topics.clone()));
             }
-        }
+            together
+        });
         for partition in owned.into_keys() {
             if self.parts.contains_key(&partition) {
                 continue;
@@ -217,6 +228,20 @@ impl Shell {
             tracing::info!(event = "partition_taken", stage = GROUP, partition);
         }
         Ok(())
+    }
+
+    /// A backend may hand over the topics of a partition number one after another; that some never come means that
+    /// the topics do not have one partition count.
+    fn check_together(&self) -> Result<(), DecideError> {
+        let now = self.ports.clock.monotonic();
+        let patience = self.options.session.saturating_mul(3);
+        match self.apart.iter().find(|(_, (since, _))| now.saturating_sub(*since) > patience) {
+            None => Ok(()),
+            Some((partition, (_, topics))) => {
+                let owned = topics.iter().map(|t| t.name()).collect::<Vec<_>>().join(", ");
+                Err(DecideError::NotTogether { partition: *partition, owned })
+            }
+        }
     }
 
     /// Starts reading a partition's chain: from what is known of it, else from a snapshot, else from its start.
@@ -464,13 +489,11 @@ impl Shell {
         else {
             return Err(LogError::Refused("a commit did not say where its records stand".into()).into());
         };
-        let log = self.ports.log.clone();
-        let codec = self.ports.codec.clone();
         let Some(core) = self.running(p.partition) else { return Ok(()) };
         let head = *core.head();
         core.keep(&p.staged, offset, end)?;
         // Whatever lies between our cuts but a marker may be a cut that somebody else wrote first.
-        if offset.0 - head.end.0 > MARKER && foreign(&*log, &codec, p.partition, &head, offset).await? {
+        if self.somebody_else_wrote(p.partition, &head, offset).await? {
             metrics::counter!(signals::FOREIGN_CUT).increment(1);
             self.ports.board.trouble("foreign_cut");
             tracing::error!(
@@ -488,6 +511,39 @@ impl Shell {
         }
         self.tell(&p.staged);
         Ok(())
+    }
+
+    /// Whether a cut that counts stands between our last one and this place. Nothing does, unless places lie
+    /// between them that are no marker.
+    async fn somebody_else_wrote(
+        &mut self,
+        partition: i32,
+        head: &Head,
+        ours: Offset,
+    ) -> Result<bool, DecideError> {
+        let apart = ours.0 - head.end.0;
+        if apart <= self.marker {
+            return Ok(false);
+        }
+        let at = TopicPartition::new(Topic::Decisions, partition);
+        let mut chain = Chain::after(head.number, head.hash);
+        let (mut from, mut between) = (head.end, 0);
+        while from < ours {
+            let records = self.ports.log.read(at, from, 500).await?;
+            let Some(last) = records.last().map(|r| r.offset) else { break };
+            for stored in records.iter().filter(|r| r.offset < ours) {
+                between += 1;
+                chain.push(&self.ports.codec, stored);
+                if chain.next() > head.number + 1 {
+                    return Ok(true);
+                }
+            }
+            from = last.next();
+        }
+        if between == 0 && apart == 1 {
+            self.marker = 1;
+        }
+        Ok(false)
     }
 
     /// The figures and the log lines of what was decided.
@@ -585,29 +641,4 @@ fn slices(codec: &Codec, from: [Offset; 3], batch: &[Vec<Stored>; 3]) -> [Slice;
         }
     }
     slices
-}
-
-/// Whether a cut that counts stands between our last one and this place.
-async fn foreign(
-    log: &dyn Log,
-    codec: &Codec,
-    partition: i32,
-    head: &crate::core::Head,
-    ours: Offset,
-) -> Result<bool, DecideError> {
-    let at = TopicPartition::new(Topic::Decisions, partition);
-    let mut chain = Chain::after(head.number, head.hash);
-    let mut from = head.end;
-    while from < ours {
-        let records = log.read(at, from, 500).await?;
-        let Some(last) = records.last().map(|r| r.offset) else { break };
-        for stored in records.into_iter().filter(|r| r.offset < ours) {
-            chain.push(codec, &stored);
-            if chain.next() > head.number + 1 {
-                return Ok(true);
-            }
-        }
-        from = last.next();
-    }
-    Ok(false)
 }

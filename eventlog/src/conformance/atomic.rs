@@ -111,6 +111,11 @@ async fn lost_commit(h: &dyn Harness, lost: Lost, test: &str) {
                     }
                 }
                 if lose {
+                    // Whoever does not listen cannot double it.
+                    match consumer.copy().await {
+                        Written::NotDone(LogError::Fenced(_)) => {}
+                        other => panic!("a commit behind an unknown one: {other:?}"),
+                    }
                     // Reading tells: all of it or nothing.
                     let seen = numbers(&read_all(&*log, to).await);
                     let there = before.iter().filter(|n| seen.contains(n)).count();

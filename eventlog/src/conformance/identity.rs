@@ -96,12 +96,11 @@ pub async fn stored_offsets_are_checked(h: &dyn Harness) {
     assert_eq!(start.before, None);
     append_numbered(&*log, of, 0..10).await;
     let stand = read_all(&*log, of).await;
-    for n in 0..10 {
-        let stored = StoredOffset::after(&codec, log.manifest().log_id, &stand[n]);
-        assert_eq!(
-            stored,
-            StoredOffset::take(&*log, &codec, of, stand[n].offset.next()).await.expect("taken")
-        );
+    assert_eq!(stand.len(), 10);
+    for s in &stand {
+        let stored = StoredOffset::after(&codec, log.manifest().log_id, s);
+        let taken = StoredOffset::take(&*log, &codec, of, s.offset.next()).await.expect("taken");
+        assert_eq!(stored, taken);
         stored.check(&*log, &codec).await.expect("it is of this log");
     }
     start.check(&*log, &codec).await.expect("the start is in every log");

@@ -3,7 +3,7 @@
 //! A backend's tests bring a [`Harness`] and call [`conformance_suite!`](crate::conformance_suite), which
 //! makes one test of each promise:
 //!
-//! ```ignore
+//! ```text
 //! // eventlog/tests/mine.rs
 //! async fn harness(test: &str) -> Option<Mine> { Some(Mine::new()) } // None: skipped, loudly
 //! eventlog::conformance_suite!(harness);
@@ -190,6 +190,7 @@ macro_rules! conformance_suite {
             a_commit_lost_before_it_took_effect_is_repeated,
             a_commit_lost_after_it_took_effect_is_not_repeated,
             commits_are_seen_whole,
+            a_compacted_topic_keeps_the_last_of_each_key,
             partition_numbers_stay_together,
             leaving_hands_over_at_once,
             a_dead_member_s_partitions_go_to_the_others,

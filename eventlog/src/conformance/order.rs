@@ -139,6 +139,28 @@ pub async fn what_is_written_is_what_is_read(h: &dyn Harness) {
     assert_eq!(read[records.len()].record, plain, "times are kept in whole milliseconds, rounded down");
 }
 
+/// Of `decide-state`, the last record of each key is always there, and what is there stands in order.
+pub async fn a_compacted_topic_keeps_the_last_of_each_key(h: &dyn Harness) {
+    let (_place, log) = fresh_log(h).await;
+    let of = at(Topic::DecideState, 1);
+    let mut last = BTreeMap::new();
+    for n in 0..40 {
+        let mut append = numbered(of, n);
+        let key = format!("snapshot {}", n % 3);
+        append.record.key = Some(Bytes::from(key.clone()));
+        done(log.append(vec![append]).await);
+        last.insert(Bytes::from(key), n);
+    }
+    let stand = read_all(&*log, of).await;
+    assert!(stand.windows(2).all(|w| number_of(&w[0].record) < number_of(&w[1].record)));
+    let found: BTreeMap<_, _> =
+        stand.iter().map(|s| (s.record.key.clone().expect("a key"), number_of(&s.record))).collect();
+    assert_eq!(found, last);
+    let end = log.extent(of).await.expect("an extent").end;
+    assert_eq!(stand.last().map(|s| s.offset.next()), Some(end));
+    assert_eq!(log.read(of, end, 1).await.expect("the end"), []);
+}
+
 /// A partition that the topic does not have is refused, and nothing of the batch is written.
 pub async fn an_append_to_no_partition_is_refused(h: &dyn Harness) {
     let (_place, log) = fresh_log(h).await;

@@ -62,6 +62,14 @@ pub enum Job {
         /// Records per append.
         batch: usize,
     },
+    /// The same, whatever happens, until it failed `failures` times. Says `done N`, `not_done N` or
+    /// `unknown N` of the batch that begins with N, and at last `enough`.
+    AppendAnyway {
+        /// Records per append.
+        batch: usize,
+        /// How often it may fail.
+        failures: usize,
+    },
     /// Reads a partition of `fills` until it has `count` records, and says `read` and a digest of them.
     Read {
         /// The partition.
@@ -84,9 +92,16 @@ pub struct Worker {
 impl Worker {
     /// Starts a child.
     pub fn start(h: &dyn Harness, place: &str, job: Job) -> Self {
+        Self::start_after(h, place, job, ":")
+    }
+
+    /// Starts a child after some shell commands, such as `ulimit`.
+    pub fn start_after(h: &dyn Harness, place: &str, job: Job, commands: &str) -> Self {
         let session_ms = u64::try_from(h.session().as_millis()).expect("a short session");
         let order = Order { place: place.to_owned(), session_ms, job };
-        let mut child = Command::new(std::env::current_exe().expect("this binary"))
+        let mut child = Command::new("sh")
+            .args(["-c", &format!("{commands}; exec \"$0\" \"$@\"")])
+            .arg(std::env::current_exe().expect("this binary"))
             .args(["worker", "--exact", "--nocapture", "--test-threads=1"])
             .env(ORDER, serde_json::to_string(&order).expect("JSON"))
             .stdin(Stdio::piped())
@@ -188,6 +203,7 @@ pub async fn run_or_prove(h: &dyn Harness) {
         Job::Copy { group, max } => copy(&log, group, session, max).await,
         Job::Zombie { group, count } => zombie(&log, group, session, count, h.patience()).await,
         Job::Append { batch } => append(&*log, batch).await,
+        Job::AppendAnyway { batch, failures } => append_anyway(&*log, batch, failures).await,
         Job::Read { partition, count } => read(&*log, partition, count).await,
     }
 }
@@ -247,6 +263,30 @@ async fn append(log: &dyn Log, batch: usize) {
         done(log.append((n..n + batch).map(|n| numbered(at(Topic::Fills, 0), n)).collect()).await);
         say(&format!("appended {}", n + batch));
     }
+}
+
+async fn append_anyway(log: &dyn Log, batch: usize, mut failures: usize) {
+    for n in (0..).step_by(batch) {
+        match log.append((n..n + batch).map(|n| numbered(at(Topic::Fills, 0), n)).collect()).await {
+            Written::Done(_) => say(&format!("done {n}")),
+            Written::NotDone(e) => {
+                assert!(e.is_transient(), "{e}");
+                say(&format!("not_done {n}"));
+                failures -= 1;
+            }
+            Written::Unknown(e) => {
+                assert!(e.is_transient(), "{e}");
+                say(&format!("unknown {n}"));
+                failures -= 1;
+            }
+        }
+        if failures == 0 {
+            break;
+        }
+    }
+    say("enough");
+    // Alive until the parent is done with it.
+    std::io::stdin().lock().read_line(&mut String::new()).expect("a parent that speaks");
 }
 
 async fn read(log: &dyn Log, partition: i32, count: usize) {

@@ -173,7 +173,11 @@ impl KafkaConfig {
         let mut c = self.producer();
         c.set("transactional.id", id)
             .set("transaction.timeout.ms", millis(TRANSACTION_TIMEOUT))
-            .set("message.timeout.ms", millis(limit.min(TRANSACTION_TIMEOUT)));
+            .set("message.timeout.ms", millis(limit.min(TRANSACTION_TIMEOUT)))
+            // A transaction right behind another finds the broker still ending that one, for a millisecond
+            // or two, and then waits for this.
+            .set("retry.backoff.ms", "5")
+            .set("retry.backoff.max.ms", "200");
         c
     }
 

@@ -75,13 +75,10 @@ impl MemoryMember {
         let now = shared.clock.monotonic();
         let group = state.group(&self.group.name);
         let mut changed = group.expire(now);
-        let id = match self.id.filter(|id| group.hear(*id, now, true)) {
-            Some(id) => id,
-            None => {
-                changed = true;
-                group.join(&self.group, now)
-            }
-        };
+        let id = self.id.filter(|id| group.hear(*id, now, true)).unwrap_or_else(|| {
+            changed = true;
+            group.join(&self.group, now)
+        });
         self.id = Some(id);
 
         let share = group.share(id, &shared.manifest);
@@ -188,6 +185,9 @@ impl Member for MemoryMember {
         offsets: BTreeMap<TopicPartition, Offset>,
     ) -> Written<Vec<Offset>> {
         tokio::task::yield_now().await;
+        if self.rewind {
+            return Written::NotDone(LogError::not_polled());
+        }
         let shared = self.shared.clone();
         let refused = records.iter().find_map(|r| shared.manifest.require(r.to).err());
         let lost = shared.faults.take_commit();

@@ -39,11 +39,6 @@ impl Lives {
         self.0.join(format!("{handle:016x}"))
     }
 
-    /// The file at which writers queue up.
-    pub(super) fn turn(&self) -> PathBuf {
-        self.0.join("turn")
-    }
-
     /// Begins to live.
     pub(super) fn begin(&self, chance: &Chance) -> Result<Alive, LogError> {
         let failed =

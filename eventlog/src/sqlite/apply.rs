@@ -36,6 +36,17 @@ impl From<SqlError> for Failed {
     }
 }
 
+/// A request that was not applied, unanswered.
+#[derive(Debug)]
+pub(super) struct Rejected {
+    pub request: Request,
+    pub why: Failed,
+}
+
+fn rejected(request: Request, why: impl Into<Failed>) -> Box<Rejected> {
+    Box::new(Rejected { request, why: why.into() })
+}
+
 /// How far a partition reaches.
 #[derive(Debug, Clone, Copy)]
 struct End {
@@ -62,39 +73,39 @@ impl Work {
         tx: &Connection,
         manifest: &Manifest,
         request: Request,
-    ) -> Result<Pending, (Request, Failed)> {
+    ) -> Result<Pending, Box<Rejected>> {
         match request {
             Request::Append { records, lost, reply } => match self.append(tx, &records) {
                 Ok(places) => Ok(Pending::Written { reply, places, lost }),
-                Err(e) => Err((Request::Append { records, lost, reply }, e)),
+                Err(e) => Err(rejected(Request::Append { records, lost, reply }, e)),
             },
             Request::Commit { commit, lost, reply } => match self.commit(tx, &commit) {
                 Ok(places) => Ok(Pending::Written { reply, places, lost }),
-                Err(e) => Err((Request::Commit { commit, lost, reply }, e)),
+                Err(e) => Err(rejected(Request::Commit { commit, lost, reply }, e)),
             },
             Request::Sync { sync, reply } => match membership::sync(self, tx, manifest, &sync) {
                 Ok(synced) => Ok(Pending::Synced { reply, synced }),
-                Err(e) => Err((Request::Sync { sync, reply }, e.into())),
+                Err(e) => Err(rejected(Request::Sync { sync, reply }, e)),
             },
             Request::Beat { id } => {
                 self.wrote = true;
                 let beaten = membership::beat(tx, id);
-                beaten.map(|()| Pending::Nobody).map_err(|e| (Request::Beat { id }, e.into()))
+                beaten.map(|()| Pending::Nobody).map_err(|e| rejected(Request::Beat { id }, e))
             }
             Request::Expire { group, silent } => match membership::expire(self, tx, &group, &silent) {
                 Ok(()) => Ok(Pending::Nobody),
-                Err(e) => Err((Request::Expire { group, silent }, e.into())),
+                Err(e) => Err(rejected(Request::Expire { group, silent }, e)),
             },
             Request::Leave { group, id, reply } => match membership::remove(self, tx, &group, id) {
                 Ok(()) => Ok(Pending::Left { reply }),
-                Err(e) => Err((Request::Leave { group, id, reply }, e.into())),
+                Err(e) => Err(rejected(Request::Leave { group, id, reply }, e)),
             },
             Request::Extent { slot, reply } => match self.end(tx, slot) {
                 Ok(end) => {
                     let extent = Extent { start: Offset::ZERO, end: Offset(end.next) };
                     Ok(Pending::Extent { reply, extent })
                 }
-                Err(e) => Err((Request::Extent { slot, reply }, e.into())),
+                Err(e) => Err(rejected(Request::Extent { slot, reply }, e)),
             },
         }
     }

@@ -114,8 +114,8 @@ mod tests {
     #[test]
     fn a_row_is_topic_partition_and_offset() {
         let slot = Slot::of(TopicPartition::new(Topic::Fills, 2));
-        assert_eq!(slot.row(Offset(3)), 0x0001_0002_00_0000_0003);
-        assert_eq!(slot.rows_end(), 0x0001_0003_00_0000_0000);
+        assert_eq!(slot.row(Offset(3)), (1 << 56) + (2 << 40) + 3);
+        assert_eq!(slot.rows_end(), (1 << 56) + (3 << 40));
     }
 
     #[test]

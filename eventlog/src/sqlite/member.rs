@@ -299,8 +299,10 @@ impl Member for SqliteMember {
         records: Vec<Append>,
         offsets: BTreeMap<TopicPartition, Offset>,
     ) -> Written<Vec<Offset>> {
-        // Until it is known to be done, also when nobody waits for the answer.
-        self.rewind = true;
+        // From here until it is known to be done, also when nobody waits for the answer.
+        if std::mem::replace(&mut self.rewind, true) {
+            return Written::NotDone(LogError::not_polled());
+        }
         let lost = self.shared.faults.take_commit();
         let commit = match self.prepare(records, offsets) {
             Ok(commit) => commit,

@@ -41,18 +41,15 @@ pub(super) fn sync(
         _ => None,
     };
     let mut changed = known.is_none();
-    let id = match known {
-        Some(id) => {
-            beat(tx, id)?;
-            id
-        }
-        None => {
-            let topics: Vec<_> = person.topics.iter().map(|t| t.name()).collect();
-            let mut join = tx.prepare_cached(
-                "INSERT INTO members (name, handle, topics, session_ms, beat) VALUES (?1, ?2, ?3, ?4, 0)",
-            )?;
-            join.insert(params![group, person.handle, topics.join(","), person.session_ms])?
-        }
+    let id = if let Some(id) = known {
+        beat(tx, id)?;
+        id
+    } else {
+        let topics: Vec<_> = person.topics.iter().map(|t| t.name()).collect();
+        let mut join = tx.prepare_cached(
+            "INSERT INTO members (name, handle, topics, session_ms, beat) VALUES (?1, ?2, ?3, ?4, 0)",
+        )?;
+        join.insert(params![group, person.handle, topics.join(","), person.session_ms])?
     };
     work.wrote = true;
 

@@ -2,8 +2,8 @@
 //!
 //! - **In and out**: as the port says. An append or commit is done once it has survived the machine's
 //!   death: write-ahead log, `synchronous=FULL`.
-//! - **Remembers**: everything in the file, with `-wal` and `-shm` beside it while it is open. Back up all three
-//!   together, or copy it with `VACUUM INTO`.
+//! - **Remembers**: everything in the file, and in `-wal` and `-shm` beside it while it is open. Back up an open
+//!   log with SQLite's `VACUUM INTO`, a closed one by copying the file.
 //! - **When a process dies**: what it had not committed is not there; its partitions go to others at once, since the
 //!   lock it holds in the directory `-alive` ends with it. One that hangs or is stopped loses them after
 //!   its session.
@@ -31,7 +31,6 @@ mod observer;
 mod request;
 mod rows;
 mod threads;
-mod turn;
 mod writer;
 
 use std::{
@@ -165,7 +164,6 @@ impl SqliteLog {
             requests: queue,
             mark: -alive.handle,
             identity,
-            turn: lives.turn(),
         };
         writer.start()?;
         let readers = [Reader::start(&place)?, Reader::start(&place)?];

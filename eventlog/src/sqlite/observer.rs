@@ -92,7 +92,7 @@ impl Observer {
 mod tests {
     use super::*;
 
-    const SESSION: Duration = Duration::from_millis(1_000);
+    const SESSION: Duration = Duration::from_secs(1);
     const PULSE: Duration = Duration::from_millis(250);
 
     fn sight(id: MemberId, beat: i64) -> Sight {

@@ -107,9 +107,9 @@ pub(super) struct Synced {
 impl Request {
     /// About how many bytes it writes.
     pub(super) fn size(&self) -> usize {
-        let records = match self {
-            Self::Append { records, .. } | Self::Commit { commit: Commit { records, .. }, .. } => records,
-            _ => return 0,
+        let (Self::Append { records, .. } | Self::Commit { commit: Commit { records, .. }, .. }) = self
+        else {
+            return 0;
         };
         let size = |r: &Append| {
             40 + r.record.key.as_ref().map_or(0, bytes::Bytes::len)

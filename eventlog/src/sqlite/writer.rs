@@ -3,7 +3,6 @@
 //! and stands or falls alone.
 
 use std::{
-    path::PathBuf,
     sync::{Arc, mpsc},
     thread,
     time::Duration,
@@ -12,13 +11,12 @@ use std::{
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
-    apply::{Failed, Work, lose},
+    apply::{Failed, Rejected, Work, lose},
     error::{FailedCommit, SqlError, is_busy, is_of_one_request, judge},
     file::Place,
     known::Known,
     request::{Fate, Pending, Request},
     threads,
-    turn::Turn,
 };
 use crate::port::{LogError, Manifest};
 
@@ -36,8 +34,6 @@ pub(super) struct Writer {
     pub mark: i64,
     /// Which file the path named when the log was opened.
     pub identity: Option<(u64, u64)>,
-    /// The file at which the writers of all processes queue up.
-    pub turn: PathBuf,
 }
 
 /// The connection, and how sure we are of what it did.
@@ -47,8 +43,19 @@ struct State {
     batch: i64,
     /// Whether a commit ended in an error after which its frames may stand in the write-ahead log.
     unsettled: bool,
-    /// Where it queues up behind other processes.
-    turn: Turn,
+}
+
+/// A transaction that cannot go on, and with it all of its requests.
+struct Broken {
+    /// Those with an answer that waits.
+    pending: Vec<Pending>,
+    /// The others.
+    untouched: Vec<Request>,
+    error: SqlError,
+}
+
+fn statement(tx: &Connection, sql: &str) -> Result<(), SqlError> {
+    tx.prepare_cached(sql)?.execute([]).map(drop)
 }
 
 impl Writer {
@@ -58,8 +65,7 @@ impl Writer {
     }
 
     fn run(self) {
-        let turn = Turn::at(&self.turn);
-        let mut state = State { connection: None, batch: 0, unsettled: false, turn };
+        let mut state = State { connection: None, batch: 0, unsettled: false };
         while let Ok(first) = self.requests.recv() {
             let mut bytes = first.size();
             let mut batch = vec![first];
@@ -87,9 +93,8 @@ impl Writer {
         batch: Vec<Request>,
         bytes: usize,
     ) -> Result<(), (Vec<Request>, LogError)> {
-        match self.begin(state) {
-            Ok(()) => {}
-            Err(error) => return Err((batch, error)),
+        if let Err(error) = self.begin(state) {
+            return Err((batch, error));
         }
         let Some(connection) = &state.connection else {
             return Err((batch, LogError::Unreachable("the log is not open".into())));
@@ -109,7 +114,8 @@ impl Writer {
                 }
                 Ok(())
             }
-            Err((pending, untouched, error)) => {
+            Err(broken) => {
+                let Broken { pending, untouched, error } = *broken;
                 let error = self.place.explain(&error);
                 tracing::warn!(%error, "nothing of a batch was written");
                 // Nothing was committed: rolled back by now, or when the connection closes.
@@ -137,60 +143,59 @@ impl Writer {
             Some(connection) => connection,
             None => state.connection.insert(self.place.writer()?),
         };
-        let head = state.turn.take(&*self.place.clock);
         let begun = self.place.retry(|| connection.execute_batch("BEGIN IMMEDIATE"));
-        drop(head);
         if begun.as_ref().is_err_and(|e| !e.is_transient()) {
             state.connection = None;
         }
         begun
     }
 
-    /// Applies the requests. On an error that is not of one request alone, all of them come back: those with an
-    /// answer that waits, and the others.
+    /// Applies the requests.
     fn fill(
         &self,
         tx: &Connection,
         batch: Vec<Request>,
         number: i64,
-    ) -> Result<(Vec<Pending>, Work), (Vec<Pending>, Vec<Request>, SqlError)> {
+    ) -> Result<(Vec<Pending>, Work), Box<Broken>> {
         let mut work = Work::default();
         let mut pending = Vec::with_capacity(batch.len());
         let mut left = batch.into_iter();
+        let broken = |pending, untouched, error| Box::new(Broken { pending, untouched, error });
         while let Some(request) = left.next() {
+            if let Err(e) = statement(tx, "SAVEPOINT one") {
+                return Err(broken(pending, std::iter::once(request).chain(left).collect(), e));
+            }
             let before = work.clone();
-            let applied = match tx.execute_batch("SAVEPOINT one") {
-                Ok(()) => work.apply(tx, &self.manifest, request),
-                Err(e) => Err((request, Failed::Sql(e))),
-            };
-            let (request, refused) = match applied {
-                Ok(answer) => match tx.execute_batch("RELEASE one") {
-                    Ok(()) => {
-                        pending.push(answer);
-                        continue;
+            match work.apply(tx, &self.manifest, request) {
+                Ok(answer) => {
+                    pending.push(answer);
+                    if let Err(e) = statement(tx, "RELEASE one") {
+                        return Err(broken(pending, left.collect(), e));
                     }
-                    Err(e) => {
-                        pending.push(answer);
-                        return Err((pending, left.collect(), e));
-                    }
-                },
-                Err((request, Failed::Refused(error))) => (request, error),
-                Err((request, Failed::Sql(e))) if is_of_one_request(&e) => (request, self.place.explain(&e)),
-                Err((request, Failed::Sql(e))) => {
-                    return Err((pending, std::iter::once(request).chain(left).collect(), e));
                 }
-            };
-            work = before;
-            if let Err(e) = tx.execute_batch("ROLLBACK TO one; RELEASE one") {
-                return Err((pending, std::iter::once(request).chain(left).collect(), e));
+                Err(rejected) => {
+                    let Rejected { request, why } = *rejected;
+                    let refused = match why {
+                        Failed::Refused(error) => error,
+                        Failed::Sql(e) if is_of_one_request(&e) => self.place.explain(&e),
+                        Failed::Sql(e) => {
+                            return Err(broken(pending, std::iter::once(request).chain(left).collect(), e));
+                        }
+                    };
+                    work = before;
+                    if let Err(e) =
+                        statement(tx, "ROLLBACK TO one").and_then(|()| statement(tx, "RELEASE one"))
+                    {
+                        return Err(broken(pending, std::iter::once(request).chain(left).collect(), e));
+                    }
+                    request.refuse(refused);
+                }
             }
-            request.refuse(refused);
         }
-        if work.wrote {
-            let finished = work.finish(tx).and_then(|()| self.set_mark(tx, number));
-            if let Err(e) = finished {
-                return Err((pending, Vec::new(), e));
-            }
+        if work.wrote
+            && let Err(e) = work.finish(tx).and_then(|()| self.set_mark(tx, number))
+        {
+            return Err(broken(pending, Vec::new(), e));
         }
         Ok((pending, work))
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use schemas::{OrderStatus, OrderType, Side, Timestamp};
+use schemas::{OrderStatus, OrderType, Timestamp};
 
 use super::{Attempt, build::VENUE_MINUTE};
 
@@ -19,6 +19,11 @@ const TELL_SYNCED: Duration = Duration::from_secs(30);
 /// A reserved attempt that nobody has in hand is found by the sweeper after so long.
 const SWEEP_RESERVED: Duration = Duration::from_secs(15);
 
+/// Whether the venue said that it has it, and nothing since put that in doubt.
+pub fn is_acknowledged(attempt: &Attempt) -> bool {
+    attempt.status == OrderStatus::Submitted && attempt.answered_at.is_some()
+}
+
 /// Whether its bytes may be handed to the venue now, for the first time or again.
 pub fn may_send(attempt: &Attempt, now: Timestamp) -> bool {
     let lives = match (attempt.order_type, attempt.expires_at) {
@@ -26,8 +31,10 @@ pub fn may_send(attempt: &Attempt, now: Timestamp) -> bool {
         (Some(OrderType::Gtd) | None, _) => false,
         _ => true,
     };
+    // What the venue acknowledged is there; what it never heard of, or nobody knows of, may go (again).
+    let wanted = attempt.is_unresolved() && !is_acknowledged(attempt) && attempt.cancel_asked_at.is_none();
     // A SELL is never too old (behaviour.md 4); its `send_until` says so.
-    !attempt.is_final && attempt.cancel_asked_at.is_none() && now <= attempt.send_until && lives
+    wanted && now <= attempt.send_until && lives
 }
 
 /// Whether an order of which the venue says that it does not know it can no longer land.
@@ -75,9 +82,4 @@ pub fn next_look(attempt: &Attempt, now: Timestamp) -> Option<Timestamp> {
         }
     };
     Some(now.plus(wait))
-}
-
-/// Whether what it is about is a BUY: those grow too old, SELLs do not.
-pub const fn is_buy(attempt: &Attempt) -> bool {
-    matches!(attempt.side, Side::Buy)
 }

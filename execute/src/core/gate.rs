@@ -183,7 +183,7 @@ fn gate_place(
     if let Some(old) = intent.replaces.and_then(|key| last_of(snapshot, key)).cloned() {
         replaced = Replaced { shares: old.filled_shares, usdc: old.filled_usdc };
         // An intent that will be denied anyway must not cancel what it would replace.
-        if !old.is_final && may_become(authorise(snapshot, Asked::Place(intent, replaced))) {
+        if !old.is_final && may_become(&authorise(snapshot, Asked::Place(intent, replaced))) {
             let wait = Step::Defer(Wait::Order(old.key()));
             let ask = ask_cancel(snapshot, &old, "replaced");
             return Ok(ask.into_iter().chain([wait]).collect());
@@ -198,7 +198,7 @@ fn gate_place(
 }
 
 /// Whether a denial may pass once the replaced order has given its part back.
-fn may_become(authorised: Result<Authorised, Denial>) -> bool {
+fn may_become(authorised: &Result<Authorised, Denial>) -> bool {
     match authorised {
         Ok(_) => true,
         Err(denial) => matches!(

@@ -15,6 +15,7 @@ use super::{Attempt, AttemptKey, position::Position};
 
 /// The switches that are on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "four switches")]
 pub struct Switches {
     /// BUYs of everybody stop.
     pub global_pause: bool,

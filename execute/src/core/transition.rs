@@ -9,7 +9,7 @@ use venue::{
     wire::{ClobOrderStatus, PlacedStatus},
 };
 
-use super::{Attempt, fills::Fills};
+use super::{Attempt, fills::Fills, follow::is_acknowledged};
 
 /// What the venue says an order is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +20,13 @@ pub struct Seen {
     pub matched: Shares,
     /// What its trades say.
     pub fills: Fills,
+}
+
+impl Seen {
+    /// Whether it can still be cancelled by asking.
+    pub const fn status_rests(&self) -> bool {
+        matches!(self.status, ClobOrderStatus::Live | ClobOrderStatus::Unmatched)
+    }
 }
 
 /// Something that happened to an attempt.
@@ -67,13 +74,13 @@ pub fn transition(attempt: &Attempt, event: &Event, now: Timestamp) -> Option<At
         // Both are said only by who knows: the process that gated it and never handed it over, or only ever got
         // answers that say that the request had no effect.
         Event::NeverSent => {
-            if matches!(next.status, OrderStatus::Reserved | OrderStatus::Submitted) {
+            if next.status != OrderStatus::Unknown && next.is_unresolved() && !is_acknowledged(attempt) {
                 next.status = OrderStatus::Expired;
                 next.reason = Some("too_old_to_send".to_owned());
             }
         }
         Event::CancelledUnsent => {
-            if matches!(next.status, OrderStatus::Reserved | OrderStatus::Submitted) {
+            if next.status != OrderStatus::Unknown && next.is_unresolved() && !is_acknowledged(attempt) {
                 next.status = OrderStatus::Cancelled;
                 next.reason.clone_from(&next.cancel_cause);
             }
@@ -121,10 +128,11 @@ fn answered(next: &mut Attempt, sent_at: Timestamp, outcome: &SubmitOutcome, now
     let doubted = next.status == OrderStatus::Unknown;
     match outcome {
         SubmitOutcome::Accepted(accepted) => {
-            next.answered_at = Some(now);
-            next.synced_at = Some(now);
+            next.answered_at = next.answered_at.or(Some(now));
             // It may have come further since the venue wrote this: what was seen of it stands.
             if next.is_unresolved() {
+                next.synced_at = Some(now);
+                next.reason = None;
                 next.status = match accepted.status {
                     PlacedStatus::Live | PlacedStatus::Unmatched => OrderStatus::Open,
                     PlacedStatus::Matched => OrderStatus::Matched,
@@ -133,15 +141,16 @@ fn answered(next: &mut Attempt, sent_at: Timestamp, outcome: &SubmitOutcome, now
             }
         }
         SubmitOutcome::AlreadyLanded => {
-            next.answered_at = Some(now);
+            next.answered_at = next.answered_at.or(Some(now));
             if next.is_unresolved() {
+                next.reason = None;
                 next.status = OrderStatus::Submitted;
             }
         }
         SubmitOutcome::Rejected { message, cause } if !doubted => {
-            next.answered_at = Some(now);
-            next.synced_at = Some(now);
+            next.answered_at = next.answered_at.or(Some(now));
             if next.is_unresolved() {
+                next.synced_at = Some(now);
                 // A FAK that finds nothing was killed, not refused.
                 let killed = *cause == RejectCause::NothingToTake && next.order_type != Some(OrderType::Gtd);
                 next.status = if killed { OrderStatus::Cancelled } else { OrderStatus::Rejected };

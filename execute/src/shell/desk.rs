@@ -132,7 +132,6 @@ impl Desk {
             "order"
         );
         self.to_relay.notify_one();
-        self.to_look.notify_one();
         if after.is_final {
             self.to_defer.notify_one();
         }

@@ -37,6 +37,16 @@ impl Hand {
         self.lock().get_mut(&key).map(|cancelled| *cancelled = true).is_some()
     }
 
+    /// How many are in hand.
+    pub fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Whether nothing is in hand.
+    pub fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
     /// Whether its cancellation was asked for since it was taken.
     pub fn is_cancelled(&self, key: AttemptKey) -> bool {
         self.lock().get(&key).copied().unwrap_or(false)

@@ -50,8 +50,8 @@ pub enum Fate {
 pub type Hook = Arc<dyn Fn(&'static str) -> Fate + Send + Sync>;
 
 #[derive(Debug, Clone)]
-struct Epoch {
-    epoch: i64,
+struct Owned {
+    number: i64,
     owner: String,
     valid_until: Timestamp,
     send_from: Timestamp,
@@ -81,7 +81,7 @@ struct State {
     connections: BTreeMap<Uuid, (SealedConnection, bool)>,
     grants: BTreeMap<BillingAccountId, Grant>,
     switches: BTreeSet<(Option<BillingAccountId>, ControlKind)>,
-    epochs: BTreeMap<i32, Epoch>,
+    epochs: BTreeMap<i32, Owned>,
     offsets: BTreeMap<i32, StoredOffset>,
     orders: BTreeMap<AttemptKey, Attempt>,
     positions: BTreeMap<PositionKey, Position>,
@@ -227,7 +227,7 @@ fn told(codec: &Codec, attempt: &Attempt) -> Result<Told, StoreError> {
 impl State {
     fn held(&self, partition: i32, epoch: i64, now: Timestamp) -> Result<(), StoreError> {
         match self.epochs.get(&partition) {
-            Some(e) if e.epoch == epoch && e.valid_until > now => Ok(()),
+            Some(e) if e.number == epoch && e.valid_until > now => Ok(()),
             _ => Err(StoreError::NotOwner { partition, epoch }),
         }
     }
@@ -387,9 +387,9 @@ impl Store for MemoryStore {
                 Some(e) if e.owner != owner => e.valid_until.max(e.send_from).max(now),
                 _ => now,
             };
-            let epoch = before.map_or(0, |e| e.epoch) + 1;
+            let epoch = before.map_or(0, |e| e.number) + 1;
             let valid_until = now.plus(lease);
-            state.epochs.insert(partition, Epoch { epoch, owner: owner.to_owned(), valid_until, send_from });
+            state.epochs.insert(partition, Owned { number: epoch, owner: owner.to_owned(), valid_until, send_from });
             let position = state.offsets.get(&partition).cloned();
             Ok(Claim { epoch, send_in: send_from.since(now), position })
         })
@@ -399,7 +399,7 @@ impl Store for MemoryStore {
     async fn renew(&self, partition: i32, epoch: i64, lease: Duration) -> Result<bool, StoreError> {
         let now = self.clock.now();
         self.call("renew", |state| {
-            let held = state.epochs.get_mut(&partition).filter(|e| e.epoch == epoch);
+            let held = state.epochs.get_mut(&partition).filter(|e| e.number == epoch);
             Ok(held.map(|e| e.valid_until = now.plus(lease)).is_some())
         })
         .await
@@ -408,7 +408,7 @@ impl Store for MemoryStore {
     async fn release(&self, partition: i32, epoch: i64) -> Result<(), StoreError> {
         let now = self.clock.now();
         self.call("release", |state| {
-            if let Some(e) = state.epochs.get_mut(&partition).filter(|e| e.epoch == epoch) {
+            if let Some(e) = state.epochs.get_mut(&partition).filter(|e| e.number == epoch) {
                 e.valid_until = now;
             }
             Ok(())

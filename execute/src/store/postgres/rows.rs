@@ -1,7 +1,7 @@
 //! Attempts into rows, with their events.
 
 use schemas::{BillingAccountId, codec::Codec};
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use sqlx::{PgConnection, PgExecutor, Row, postgres::PgRow, types::Json};
 
 use super::{failed, parsed, unreadable};
@@ -72,15 +72,11 @@ struct Told<'a> {
     #[serde(flatten)]
     key: AttemptKey,
     revision: i64,
-    #[serde(rename = "key", serialize_with = "as_text")]
+    #[serde(rename = "key")]
     wallet: &'a schemas::Address,
     value: Body,
     partition: i32,
     created_at: schemas::Timestamp,
-}
-
-fn as_text<S: Serializer>(wallet: &&schemas::Address, s: S) -> Result<S::Ok, S::Error> {
-    s.collect_str(wallet)
 }
 
 fn told<'a>(codec: &Codec, attempt: &'a Attempt) -> Result<Told<'a>, StoreError> {

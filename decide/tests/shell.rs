@@ -1,0 +1,594 @@
+//! The loop over a log in memory under a virtual clock: crashes at every step, lost answers, two owners at once,
+//! partitions that move. Whatever happens, there is one chain, and replaying it gives the same bytes.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use decide::{
+    DecideError,
+    chain::{Block, Chain},
+    core::Core,
+    cut::INPUTS,
+    fixtures::{T0, at, fill, history, input, snapshot, target, wallet},
+    plan::{PLAN_VERSION, VERSIONS, Version, settings::defaults, v1},
+    shell::{GROUP, Options, Ports, run},
+    source::Source,
+};
+use eventlog::{
+    Append, Expected, Log, Offset, Record, TopicPartition, VenueKind, Written, event,
+    fault::Lost,
+    memory::{MemoryLog, MemoryOptions},
+};
+use runtime::{Board, Chance, Stop, VirtualClock};
+use schemas::{
+    Address, Outcome, Side, Sizing,
+    codec::Codec,
+    events::{DeadLettersEvent, DecisionsEvent, IntentsEvent},
+    topics::{Topic, partition_of_wallet},
+};
+use tokio::task::JoinHandle;
+
+const PARTITIONS: i32 = 3;
+
+/// A log, a clock, and whoever decides on them.
+struct Rig {
+    log: MemoryLog,
+    clock: VirtualClock,
+    codec: Codec,
+    board: Board,
+}
+
+struct Running {
+    stop: Stop,
+    task: JoinHandle<Result<(), DecideError>>,
+}
+
+impl Rig {
+    fn new(markers: bool) -> Self {
+        let clock = VirtualClock::at(T0);
+        let expected = Expected {
+            venue: VenueKind::Simulator,
+            wallet_partitions: PARTITIONS,
+            account_partitions: 2,
+            market_partitions: 1,
+            log_id: None,
+        };
+        let options = MemoryOptions { markers };
+        let shared = Arc::new(clock.clone());
+        let log = MemoryLog::create(&expected, options, shared, &Chance::seeded(1)).unwrap();
+        Self { log, clock, codec: Codec::bundled().unwrap(), board: Board::new() }
+    }
+
+    fn start(&self, seed: u64) -> Running {
+        self.start_with(seed, options())
+    }
+
+    fn start_with(&self, seed: u64, options: Options) -> Running {
+        let stop = Stop::new();
+        let ports = Ports {
+            log: Arc::new(self.log.clone()),
+            codec: self.codec.clone(),
+            clock: Arc::new(self.clock.clone()),
+            chance: Chance::seeded(seed),
+            board: self.board.clone(),
+            stop: stop.clone(),
+        };
+        Running { stop, task: tokio::spawn(run(ports, options)) }
+    }
+
+    async fn put(&self, records: Vec<(Topic, Address, Record)>) {
+        let appends = records
+            .into_iter()
+            .map(|(topic, wallet, record)| Append {
+                to: TopicPartition::new(topic, partition_of_wallet(wallet, PARTITIONS)),
+                record,
+            })
+            .collect();
+        assert!(matches!(self.log.append(appends).await, Written::Done(_)));
+    }
+
+    /// Lets everybody run for a while of the clock's time.
+    async fn pass(&self, ms: u64) {
+        for _ in 0..ms.div_ceil(10) {
+            self.clock.advance(Duration::from_millis(10));
+            for _ in 0..30 {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    fn blocks(&self) -> Vec<(Vec<Block>, Chain)> {
+        let contents = self.log.contents();
+        (0..PARTITIONS)
+            .map(|p| {
+                let mut chain = Chain::genesis();
+                let records = contents.get(&TopicPartition::new(Topic::Decisions, p));
+                let blocks =
+                    records.into_iter().flatten().filter_map(|r| chain.push(&self.codec, r)).collect();
+                (blocks, chain)
+            })
+            .collect()
+    }
+
+    fn ends(&self, partition: i32) -> [i64; 3] {
+        let contents = self.log.contents();
+        INPUTS.map(|topic| {
+            contents
+                .get(&TopicPartition::new(topic, partition))
+                .and_then(|records| records.last())
+                .map_or(0, |r| r.offset.0 + 1)
+        })
+    }
+
+    /// Until every record of every input is in a cut.
+    async fn settle(&self) {
+        for _ in 0..600 {
+            let done = self.blocks().iter().zip(0..).all(|((blocks, _), p)| {
+                let taken = blocks.last().map_or([0; 3], |b| [0, 1, 2].map(|i: usize| b.cut.taken[i].until));
+                taken == self.ends(p)
+            });
+            if done {
+                return;
+            }
+            self.pass(100).await;
+        }
+        panic!("nobody decided what is there: {:?}", self.board.figures());
+    }
+
+    /// What the chain says, without what depends on how it was cut: per (key, tenant, revision).
+    fn decided(&self) -> BTreeMap<String, (Outcome, String)> {
+        let mut all = BTreeMap::new();
+        for (blocks, _) in self.blocks() {
+            for d in blocks.into_iter().flat_map(|b| b.decisions) {
+                let d = d.decision;
+                let name = format!("{} {} {}", d.idempotency_key, d.billing_account_id, d.revision);
+                let said = (d.outcome, format!("{} {:?}", d.reason, d.order));
+                assert!(all.insert(name.clone(), said).is_none(), "decided twice: {name}");
+            }
+        }
+        all
+    }
+
+    /// One chain, offsets that agree with it, every intent there once, and the same bytes again.
+    async fn check(&self) -> replay::Report {
+        let report = replay::audit(&self.log, &self.codec, &replay::Options::default()).await.unwrap();
+        assert!(report.is_identical(), "{report}");
+        for (p, (blocks, _)) in (0..).zip(self.blocks()) {
+            let Some(last) = blocks.last() else { continue };
+            let at = INPUTS.map(|t| TopicPartition::new(t, p));
+            let committed = self.log.committed(GROUP, &at).await.unwrap();
+            for (at, taken) in at.iter().zip(&last.cut.taken) {
+                assert_eq!(committed[at].0, taken.until, "{at}");
+            }
+        }
+        report
+    }
+}
+
+impl Running {
+    async fn stop(self, rig: &Rig) {
+        self.stop.request();
+        rig.pass(300).await;
+        self.task.await.unwrap().unwrap();
+    }
+
+    /// As kill -9 does: nothing more is said.
+    fn kill(self) {
+        self.task.abort();
+    }
+}
+
+fn options() -> Options {
+    Options {
+        snapshot_every: 5,
+        snapshot_after: Duration::from_millis(500),
+        restore_slice: 7,
+        ..Options::default()
+    }
+}
+
+#[tokio::test]
+async fn fills_become_decisions_and_intents_and_figures() {
+    let rig = Rig::new(false);
+    let decider = rig.start(7);
+    let w = wallet(1);
+    rig.put(vec![
+        (Topic::Targets, w, input(&rig.codec, w, &target(1, 1, defaults(Sizing::MinBet)))),
+        (Topic::Fills, w, input(&rig.codec, w, &snapshot(1, &[]))),
+    ])
+    .await;
+    rig.settle().await;
+    let buy = fill(1, 1, Side::Buy, "25", "0.40", 0);
+    rig.put(vec![
+        (Topic::Fills, w, input(&rig.codec, w, &buy)),
+        (Topic::Fills, w, input(&rig.codec, w, &buy)),
+    ])
+    .await;
+    rig.settle().await;
+    let report = rig.check().await;
+    assert_eq!((report.decisions, report.intents.found, report.repeats), (1, 1, 1));
+    let figures = rig.board.figures();
+    assert_eq!(figures.decisions, BTreeMap::from([("already_placed", 1), ("ok", 1)]));
+    assert!(figures.latency.contains_key("decided"));
+    // The intent stands where its account belongs.
+    let contents = rig.log.contents();
+    let account = decide::fixtures::account(1).to_string();
+    let place = rig.log.manifest().place(Topic::Intents, account.as_bytes());
+    let record = &contents[&place][0].record;
+    assert_eq!(record.key.as_deref(), Some(account.as_bytes()));
+    let intent: IntentsEvent = rig.codec.decode(record.value.as_ref().unwrap()).unwrap();
+    assert!(matches!(intent, IntentsEvent::PlaceIntent(_)));
+    // A decision is keyed by its own key, and stands in the partition of its wallet.
+    let p = partition_of_wallet(w, PARTITIONS);
+    let decisions = &contents[&TopicPartition::new(Topic::Decisions, p)];
+    let decision = decisions
+        .iter()
+        .find_map(|r| match rig.codec.decode(r.record.value.as_ref().unwrap()).unwrap() {
+            DecisionsEvent::Decision(d) => Some((r, d)),
+            DecisionsEvent::Cut(_) => None,
+        })
+        .unwrap();
+    assert_eq!(decision.0.record.key.as_deref(), Some(decision.1.idempotency_key.to_string().as_bytes()));
+    assert_eq!(decision.0.record.header(event::SALT).unwrap().len(), 32);
+    // The lag is told while there is nothing to do.
+    rig.pass(3_000).await;
+    assert_eq!(rig.board.figures().lag.get(GROUP), Some(&0));
+    decider.stop(&rig).await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_a_dead_letter_and_stops_nothing() {
+    let rig = Rig::new(false);
+    let decider = rig.start(7);
+    let w = wallet(1);
+    let garbage = |value: Option<&'static [u8]>| Record {
+        key: Some("k".into()),
+        value: value.map(Into::into),
+        headers: Vec::new(),
+        timestamp: T0,
+    };
+    rig.put(vec![
+        (Topic::Targets, w, input(&rig.codec, w, &target(1, 1, defaults(Sizing::MinBet)))),
+        (Topic::Targets, w, garbage(Some(b"{}"))),
+        (Topic::Orders, w, garbage(None)),
+        (Topic::Fills, w, input(&rig.codec, w, &snapshot(1, &[]))),
+        (Topic::Fills, w, garbage(Some(&[0, 0, 0, 0, 1, 9]))),
+        (Topic::Fills, w, input(&rig.codec, w, &fill(1, 1, Side::Buy, "25", "0.40", 0))),
+    ])
+    .await;
+    rig.settle().await;
+    let report = rig.check().await;
+    assert_eq!((report.decisions, report.skipped), (1, 3));
+    let contents = rig.log.contents();
+    let letters: Vec<_> = contents[&TopicPartition::new(Topic::DeadLetters, 0)]
+        .iter()
+        .map(|r| match rig.codec.decode(r.record.value.as_ref().unwrap()).unwrap() {
+            DeadLettersEvent::DeadLetter(l) => (l.topic, l.offset, l.code, l.reader),
+            DeadLettersEvent::Gap(_) => panic!(),
+        })
+        .collect();
+    let said = |topic: &str, offset, code: &str| (topic.into(), offset, code.into(), "decide".into());
+    assert_eq!(
+        letters,
+        [
+            said("targets", 1, "record_not_framed"),
+            said("orders", 0, "record_without_value"),
+            said("fills", 1, "record_not_readable"),
+        ]
+    );
+    decider.stop(&rig).await;
+}
+
+/// What one owner decides who is never disturbed, from the same records in the same order.
+async fn undisturbed(
+    records: &[(Topic, Address, Record)],
+    chunk: usize,
+) -> BTreeMap<String, (Outcome, String)> {
+    let rig = Rig::new(false);
+    let decider = rig.start(99);
+    for some in records.chunks(chunk) {
+        rig.put(some.to_vec()).await;
+        rig.settle().await;
+    }
+    rig.check().await;
+    decider.stop(&rig).await;
+    rig.decided()
+}
+
+#[tokio::test]
+async fn a_restart_goes_on_where_it_stopped_from_a_snapshot_as_from_the_start() {
+    for markers in [false, true] {
+        for snapshots in [true, false] {
+            let rig = Rig::new(markers);
+            let records = history(&rig.codec, 5, 240);
+            let mut options = options();
+            if !snapshots {
+                options.snapshot_every = u64::MAX / 4;
+            }
+            for (n, some) in (0..).zip(records.chunks(60)) {
+                let decider = rig.start_with(n, options.clone());
+                rig.put(some.to_vec()).await;
+                rig.settle().await;
+                rig.pass(1_500).await;
+                if n % 2 == 0 {
+                    decider.stop(&rig).await
+                } else {
+                    decider.kill()
+                }
+                // A killed member's session has to end first.
+                rig.pass(11_000).await;
+            }
+            let written = rig.log.contents();
+            let states: usize = (0..PARTITIONS)
+                .filter_map(|p| written.get(&TopicPartition::new(Topic::DecideState, p)))
+                .map(Vec::len)
+                .sum();
+            assert!(states > 0, "a stop leaves snapshots behind");
+            rig.check().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn restoring_from_a_snapshot_and_from_the_first_cut_give_the_same_state() {
+    let rig = Rig::new(false);
+    let decider = rig.start(3);
+    for some in history(&rig.codec, 11, 300).chunks(20) {
+        rig.put(some.to_vec()).await;
+        rig.settle().await;
+        rig.pass(600).await;
+    }
+    decider.stop(&rig).await;
+    for (p, (blocks, _)) in (0..).zip(rig.blocks()) {
+        let mut whole = Core::new(p, rig.codec.clone(), VERSIONS).unwrap();
+        let mut source = Source::new(rig.codec.clone(), p, [Offset::ZERO; 3]);
+        let mut halfway = None;
+        for (n, block) in blocks.iter().enumerate() {
+            let batch = source.batch(&rig.log, &block.cut).await.unwrap().unwrap();
+            whole.redo(block, batch).unwrap();
+            if n == blocks.len() / 2 {
+                let bytes = whole.state().to_bytes().unwrap();
+                let state = decide::state::State::from_bytes(&bytes).unwrap();
+                assert_eq!(state.to_bytes().unwrap(), bytes, "the same bytes for the same state");
+                let head = *whole.head();
+                let core = Core::restored(p, rig.codec.clone(), VERSIONS, PLAN_VERSION, head, state).unwrap();
+                halfway = Some((core, Source::new(rig.codec.clone(), p, head.inputs)));
+            } else if let Some((core, source)) = &mut halfway {
+                let batch = source.batch(&rig.log, &block.cut).await.unwrap().unwrap();
+                let again = core.redo(block, batch).unwrap();
+                assert_eq!(again.hash, block.hash);
+            }
+        }
+        let (halfway, _) = halfway.unwrap();
+        assert_eq!(halfway.state().to_bytes().unwrap(), whole.state().to_bytes().unwrap());
+        assert_eq!(halfway.head(), whole.head());
+    }
+}
+
+#[tokio::test]
+async fn a_commit_whose_answer_is_lost_is_looked_up_in_the_chain() {
+    for markers in [false, true] {
+        for lost in [Lost::Before, Lost::After] {
+            let rig = Rig::new(markers);
+            let records = history(&rig.codec, 21, 150);
+            let decider = rig.start(3);
+            for some in records.chunks(10) {
+                rig.log.faults().lose_next_commit(lost);
+                rig.put(some.to_vec()).await;
+                rig.settle().await;
+            }
+            assert!(rig.board.figures().troubles["decide_commit"] >= 10);
+            let report = rig.check().await;
+            assert_eq!(report.foreign_records, 0);
+            assert_eq!(rig.decided(), undisturbed(&records, 10).await);
+            decider.stop(&rig).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn partitions_move_between_two_members_and_come_back() {
+    for markers in [false, true] {
+        let rig = Rig::new(markers);
+        let records = history(&rig.codec, 31, 240);
+        let first = rig.start(1);
+        let mut second = Some(rig.start(2));
+        for (n, some) in (0..).zip(records.chunks(20)) {
+            match n % 4 {
+                0 => rig.log.rebalance(GROUP),
+                1 => {
+                    if let Some(second) = second.take() {
+                        if n == 1 { second.kill() } else { second.stop(&rig).await }
+                    }
+                }
+                2 => second = Some(rig.start(n)),
+                _ => {}
+            }
+            rig.put(some.to_vec()).await;
+            rig.settle().await;
+        }
+        rig.check().await;
+        assert_eq!(rig.decided(), undisturbed(&records, 20).await);
+        first.stop(&rig).await;
+    }
+}
+
+#[tokio::test]
+async fn a_zombie_and_its_successor_do_no_harm() {
+    let rig = Rig::new(true);
+    let records = history(&rig.codec, 41, 200);
+    let (first, second) = (rig.start(1), rig.start(2));
+    for (n, some) in (0..).zip(records.chunks(10)) {
+        // Whoever holds it goes on deciding, and finds out when it commits.
+        rig.put(some.to_vec()).await;
+        rig.log.evict(GROUP, TopicPartition::new(Topic::Fills, n % PARTITIONS));
+        rig.settle().await;
+    }
+    let report = rig.check().await;
+    assert_eq!(report.foreign_records, 0);
+    assert_eq!(rig.decided(), undisturbed(&records, 10).await);
+    first.stop(&rig).await;
+    second.stop(&rig).await;
+}
+
+/// Appends what another owner would have committed next, past all fencing.
+async fn forge(rig: &Rig, partition: i32) {
+    let (blocks, _) = rig.blocks().swap_remove(usize::try_from(partition).unwrap());
+    let mut core = Core::new(partition, rig.codec.clone(), VERSIONS).unwrap();
+    let mut source = Source::new(rig.codec.clone(), partition, [Offset::ZERO; 3]);
+    for block in &blocks {
+        let batch = source.batch(&rig.log, &block.cut).await.unwrap().unwrap();
+        core.redo(block, batch).unwrap();
+    }
+    let clock = core.head().clock.plus(Duration::from_secs(1));
+    let nothing = core.nothing();
+    let staged = core.stage(nothing, clock, &mut || [0; 16]).unwrap();
+    let to = TopicPartition::new(Topic::Decisions, partition);
+    assert!(matches!(rig.log.append(vec![Append { to, record: staged.record }]).await, Written::Done(_)));
+}
+
+#[tokio::test]
+async fn a_cut_that_somebody_else_wrote_first_counts_and_the_loser_restores() {
+    for markers in [false, true] {
+        let rig = Rig::new(markers);
+        let records = history(&rig.codec, 51, 90);
+        let decider = rig.start(1);
+        for (n, some) in (0..).zip(records.chunks(30)) {
+            rig.put(some.to_vec()).await;
+            rig.settle().await;
+            if n == 1 {
+                for p in 0..PARTITIONS {
+                    forge(&rig, p).await;
+                }
+            }
+        }
+        let troubles = rig.board.figures().troubles;
+        assert!(troubles["foreign_cut"] > 0, "{troubles:?}");
+        // The cut that came too late is ignored by everybody, and what it took was taken again.
+        let report = replay::audit(&rig.log, &rig.codec, &replay::Options::default()).await.unwrap();
+        assert!(report.is_identical(), "{report}");
+        assert!(report.foreign_cuts > 0);
+        rig.decided();
+        decider.stop(&rig).await;
+    }
+}
+
+#[tokio::test]
+async fn splitting_a_batch_into_other_cuts_changes_nothing_that_the_cuts_do_not_say() {
+    let codec = Codec::bundled().unwrap();
+    // Orders and targets come before the fills of a batch: only fills may be split as one likes.
+    let (first, fills): (Vec<_>, Vec<_>) =
+        history(&codec, 61, 200).into_iter().partition(|(topic, ..)| *topic != Topic::Fills);
+    let mut answers = Vec::new();
+    for chunk in [1_000, 17, 3] {
+        let rig = Rig::new(false);
+        rig.put(first.clone()).await;
+        // The clock stands still, so that the cuts differ in nothing else.
+        let decider = rig.start_with(1, Options { batch: chunk, ..options() });
+        for _ in 0..300 {
+            tokio::task::yield_now().await;
+        }
+        rig.put(fills.clone()).await;
+        for _ in 0..20_000 {
+            tokio::task::yield_now().await;
+        }
+        rig.settle().await;
+        answers.push(rig.decided());
+        decider.stop(&rig).await;
+    }
+    assert!(answers[0].len() > 100);
+    assert_eq!(answers[0], answers[1]);
+    assert_eq!(answers[0], answers[2]);
+}
+
+static NEXT: &[Version] = &[
+    VERSIONS[0],
+    Version {
+        number: 2,
+        plan: |condition, inputs, now| {
+            let planned = v1::plan(condition, inputs, now);
+            // As if a later version were stricter.
+            if inputs.side == Side::Buy && planned.outcome == Outcome::Placed {
+                return decide::plan::Planned::skipped(schemas::Reason::AlreadyResting);
+            }
+            planned
+        },
+        limit: VERSIONS[0].limit,
+        close: VERSIONS[0].close,
+        migrate: |_| {},
+    },
+];
+
+#[tokio::test]
+async fn a_new_plan_version_begins_with_a_cut_of_its_own_and_the_old_one_stays() {
+    let rig = Rig::new(true);
+    let records = history(&rig.codec, 71, 120);
+    let old = rig.start(1);
+    rig.put(records[..60].to_vec()).await;
+    rig.settle().await;
+    old.stop(&rig).await;
+    let new = rig.start_with(2, Options { versions: NEXT, ..options() });
+    rig.pass(500).await;
+    rig.put(records[60..].to_vec()).await;
+    rig.settle().await;
+    new.stop(&rig).await;
+    for (blocks, _) in rig.blocks() {
+        let turn = blocks.iter().position(|b| b.cut.plan_version == 2).unwrap();
+        assert!(blocks[..turn].iter().all(|b| b.cut.plan_version == 1));
+        assert!(blocks[turn..].iter().all(|b| b.cut.plan_version == 2));
+        assert!(blocks[turn].cut.taken.iter().all(|t| t.from == t.until));
+        let placed = |b: &Block| {
+            b.decisions
+                .iter()
+                .any(|d| d.decision.outcome == Outcome::Placed && d.decision.inputs.side == Side::Buy)
+        };
+        assert!(!blocks[turn..].iter().any(placed));
+    }
+    let versions = replay::Options { versions: NEXT, ..replay::Options::default() };
+    let report = replay::audit(&rig.log, &rig.codec, &versions).await.unwrap();
+    assert!(report.is_identical(), "{report}");
+    // A program that does not know the version stops, and says so.
+    let old = rig.start(3);
+    rig.pass(1_000).await;
+    let error = old.task.await.unwrap().unwrap_err();
+    assert_eq!(error.code(), "plan_version_unknown");
+    assert!(error.to_string().contains("Start the newer program"), "{error}");
+    let error = replay::audit(&rig.log, &rig.codec, &replay::Options::default()).await.unwrap_err();
+    assert_eq!(error.code(), "plan_version_unknown");
+}
+
+#[tokio::test]
+async fn a_program_that_decides_otherwise_under_the_same_version_stops() {
+    static OTHER: &[Version] = &[Version { number: 1, ..NEXT[1] }];
+    let rig = Rig::new(false);
+    let decider = rig.start(1);
+    rig.put(history(&rig.codec, 81, 60)).await;
+    rig.settle().await;
+    decider.kill();
+    rig.pass(11_000).await;
+    let other = rig.start_with(2, Options { versions: OTHER, ..options() });
+    rig.pass(2_000).await;
+    let error = other.task.await.unwrap().unwrap_err();
+    assert_eq!(error.code(), "decision_not_reproduced");
+}
+
+#[tokio::test]
+async fn the_same_seed_gives_the_same_log() {
+    let mut logs = Vec::new();
+    for _ in 0..2 {
+        let rig = Rig::new(true);
+        let (first, second) = (rig.start(1), rig.start(2));
+        for (n, some) in (0..).zip(history(&rig.codec, 91, 120).chunks(20)) {
+            if n == 2 {
+                rig.log.faults().lose_next_commit(Lost::After);
+            }
+            rig.put(some.to_vec()).await;
+            rig.settle().await;
+        }
+        first.stop(&rig).await;
+        second.stop(&rig).await;
+        let all: Vec<_> = rig.log.contents().into_iter().collect();
+        logs.push(all);
+    }
+    assert!(logs[0] == logs[1]);
+    assert!(at(0) == T0);
+}

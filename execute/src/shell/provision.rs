@@ -1,0 +1,189 @@
+//! Keys, API credentials, approvals and balances: what the gate needs to have at hand, fetched outside of it.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use schemas::{AssetId, BillingAccountId, MarketVersion, Timestamp, Usdc, events::IntentsEvent, topics::Topic};
+use venue::{
+    VenueError,
+    port::{BalanceOf, Exchange},
+    signing::{ApiCreds, LocalSigner},
+};
+
+use super::{Stage, desk::Desk};
+use crate::{
+    core::{Attempt, gate::head_of, snapshot::Connection},
+    signer::Keys,
+    store::{BudgetKey, SealedConnection, StoreError},
+};
+
+/// How often credentials are asked for before a tenant is refused for now.
+const TRIES: u32 = 3;
+const BETWEEN_TRIES: Duration = Duration::from_millis(300);
+
+/// Brings to hand what a batch needs: rows to be locked by, and the open keys of the tenants' wallets. A wallet that
+/// cannot be opened is refused, and its intents are denied as `trading_not_ready`.
+///
+/// # Errors
+/// The store's.
+pub async fn prepare(stage: &Stage, intents: &[&IntentsEvent]) -> Result<(), StoreError> {
+    let heads: Vec<_> = intents.iter().map(|i| head_of(i)).collect();
+    let budgets: BTreeSet<BudgetKey> = heads
+        .iter()
+        .map(|h| BudgetKey { billing_account_id: h.billing_account_id, mode: h.mode })
+        .collect();
+    stage.store.open_budgets(&budgets.into_iter().collect::<Vec<_>>()).await?;
+    let accounts: BTreeSet<BillingAccountId> = heads.iter().map(|h| h.billing_account_id).collect();
+    let accounts: Vec<_> = accounts.into_iter().collect();
+    for sealed in stage.store.active_connections(&accounts).await? {
+        let id = sealed.connection.id;
+        if !stage.keyring.is_known(id) {
+            admit(stage, &sealed).await?;
+        }
+        let asset = heads.iter().find(|h| h.billing_account_id == sealed.billing_account_id);
+        if let (false, Some(head)) = (sealed.connection.approved, asset)
+            && let (Some(keys), Some(exchange)) = (stage.keyring.keys(id), stage.venues.exchange(head.mode))
+            && approvals_stand(&**exchange, &sealed.connection, &keys, &head.asset, stage.clock.now()).await
+        {
+            stage.store.approve(id, stage.clock.now()).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Opens a connection's keys, or remembers why they do not open.
+async fn admit(stage: &Stage, sealed: &SealedConnection) -> Result<(), StoreError> {
+    let id = sealed.connection.id;
+    match open(stage, sealed).await? {
+        Ok(keys) => stage.keyring.admit(id, keys),
+        Err(why) => {
+            tracing::error!(account = %sealed.billing_account_id, connection = %id, %why, "a wallet cannot trade");
+            stage.board.trouble("wallet_refused");
+            stage.keyring.refuse(id, &why);
+        }
+    }
+    Ok(())
+}
+
+async fn open(stage: &Stage, sealed: &SealedConnection) -> Result<Result<Keys, String>, StoreError> {
+    let (id, keyring) = (sealed.connection.id, &stage.keyring);
+    let signer = match keyring.open_signer(id, &sealed.signing_key) {
+        Ok(signer) if signer.address() == sealed.connection.address => signer,
+        Ok(_) => return Ok(Err("the signing key is not that of the connection's address".to_owned())),
+        Err(error) => return Ok(Err(error.to_string())),
+    };
+    let creds = match &sealed.api_credentials {
+        Some(stored) => keyring.open_creds(id, &signer, stored).map_err(|e| e.to_string()),
+        None => match derive(stage, &signer).await {
+            Ok(creds) => match keyring.seal_creds(&stage.chance, id, &creds) {
+                Ok(bytes) => {
+                    // Another process may have been first: the venue gives the same credentials to both.
+                    stage.store.keep_credentials(id, &bytes).await?;
+                    Ok(creds)
+                }
+                Err(error) => Err(error.to_string()),
+            },
+            Err(error) => Err(error.to_string()),
+        },
+    };
+    Ok(creds.and_then(|creds| Keys::new(&sealed.connection, signer, creds).map_err(|e| e.to_string())))
+}
+
+async fn derive(stage: &Stage, signer: &LocalSigner) -> Result<ApiCreds, VenueError> {
+    let mut tried = 1;
+    loop {
+        let issuer = stage.venues.issuer();
+        match issuer.api_key(signer, stage.clock.now(), stage.keyring.chain_id()).await {
+            Err(error) if error.may_pass() && tried < TRIES => {
+                stage.clock.sleep(error.retry_after().unwrap_or(BETWEEN_TRIES * tried)).await;
+                tried += 1;
+            }
+            answer => return answer,
+        }
+    }
+}
+
+/// Whether the exchange may take dollars and shares of the wallet: no position without an exit (`behaviour.md` 5).
+async fn approvals_stand(
+    exchange: &dyn Exchange,
+    connection: &Connection,
+    keys: &Keys,
+    asset: &AssetId,
+    now: Timestamp,
+) -> bool {
+    let shares = BalanceOf::Token { asset: asset.clone(), version: MarketVersion::V1 };
+    for of in [BalanceOf::Collateral, shares] {
+        match exchange.balance_allowance(&of, connection.signature_type, keys.creds(), now).await {
+            Ok(answer) if answer.least_allowance().is_some_and(Usdc::is_positive) => {}
+            Ok(_) => return false,
+            Err(error) => {
+                tracing::warn!(connection = %connection.id, %error, "approvals could not be read");
+                return false;
+            }
+        }
+    }
+    true
+}
+
+/// The keys that an attempt was signed with: of its connection, though it may be revoked by now.
+pub async fn keys_of(stage: &Stage, attempt: &Attempt) -> Option<Arc<Keys>> {
+    let id = attempt.connection_id?;
+    if let Some(keys) = stage.keyring.keys(id) {
+        return Some(keys);
+    }
+    let loaded = match stage.store.connection(id).await {
+        Ok(Some(sealed)) => admit(stage, &sealed).await,
+        Ok(None) => Ok(()),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = loaded {
+        tracing::warn!(order = ?attempt.order_id, %error, "the keys of an order could not be loaded yet");
+    }
+    stage.keyring.keys(id)
+}
+
+/// Reads the balances of the partition's tenants now and then, and gives refused wallets another look.
+pub async fn keep_house(desk: Desk) {
+    let stage = &desk.stage;
+    loop {
+        if let Err(error) = read_balances(&desk).await {
+            tracing::warn!(%error, "balances could not be read");
+        }
+        let keep = stage.clock.now().minus(Duration::from_secs(3600));
+        if let Err(error) = stage.store.forget_published(desk.lease.partition, keep).await {
+            tracing::warn!(%error, "published events could not be removed");
+        }
+        stage.clock.sleep(stage.settings.housekeeping).await;
+        stage.keyring.forget_refusals();
+    }
+}
+
+async fn read_balances(desk: &Desk) -> Result<(), StoreError> {
+    let stage = &desk.stage;
+    let manifest = stage.log.manifest();
+    for (key, _) in stage.store.budgets().await? {
+        let place = manifest.place(Topic::Intents, key.billing_account_id.to_string().as_bytes());
+        let Some(exchange) = stage.venues.exchange(key.mode) else { continue };
+        if place.partition != desk.lease.partition {
+            continue;
+        }
+        for sealed in stage.store.active_connections(&[key.billing_account_id]).await? {
+            let connection = &sealed.connection;
+            // Keys are opened by the first intent: a tenant without any has nothing to be read.
+            let Some(keys) = stage.keyring.keys(connection.id) else { continue };
+            // Taken before the question: fills after it are not in the answer.
+            let asked = stage.clock.now();
+            let kind = connection.signature_type;
+            match exchange.balance_allowance(&BalanceOf::Collateral, kind, keys.creds(), asked).await {
+                Ok(answer) => {
+                    if let Some(balance) = answer.balance() {
+                        stage.store.keep_balance(key, balance, asked).await?;
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(account = %key.billing_account_id, %error, "a balance could not be read");
+                }
+            }
+        }
+    }
+    Ok(())
+}
