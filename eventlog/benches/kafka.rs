@@ -65,7 +65,6 @@ fn rate(what: &str, count: usize, took: Duration) {
 fn latency(what: &str, mut each: Vec<Duration>) {
     each.sort_unstable();
     let at = |percent: usize| each[(each.len() - 1) * percent / 100].as_secs_f64() * 1e3;
-    if std::env::var("SPREAD").is_ok() { println!("{:?}", each.iter().rev().take(25).map(Duration::as_millis).collect::<Vec<_>>()); }
     println!("{what:<52} p50 {:>7.2} ms   p99 {:>7.2} ms", at(50), at(99));
 }
 

@@ -7,6 +7,7 @@ use eventlog::{
     kafka::{KafkaConfig, KafkaLog},
     sqlite::{SqliteLog, SqliteOptions},
 };
+use execute::SealingKey;
 use pgcluster::Cluster;
 use project::{Connections, Role, RolePasswords};
 use runtime::{Board, Chance, Clock, SystemClock};
@@ -148,6 +149,18 @@ impl Installation {
         make_database(&cluster.owner_url()).await?;
         let connections = Connections::new(&cluster.url(DATABASE), passwords).map_err(Error::said)?;
         Ok(Database { connections, cluster: Some(cluster) })
+    }
+
+    /// The key that secrets in the database are sealed with: from the environment, else from the data directory,
+    /// where it is made at the first use.
+    ///
+    /// # Errors
+    /// A key that is none.
+    pub fn sealing_key(&self) -> Result<SealingKey, Error> {
+        match std::env::var(SEALING_KEY_VARIABLE) {
+            Ok(hex) if !hex.is_empty() => SealingKey::from_hex(&hex).map_err(Error::said),
+            _ => SealingKey::from_file_or_new(&self.home.sealing_key(), &self.chance).map_err(Error::said),
+        }
     }
 
     /// Brings the database to this program's version.

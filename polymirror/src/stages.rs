@@ -3,9 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 use eventlog::Log;
+use execute::{Keyring, Venues};
 use project::Role;
 use runtime::Stop;
-use schemas::{codec::Codec, topics::Topic};
+use schemas::{Mode, codec::Codec, topics::Topic};
+use venue::{
+    http::{Clob, HttpSettings},
+    signing::ExchangeTable,
+};
 
 use crate::{
     drain::Reader,
@@ -14,12 +19,14 @@ use crate::{
 };
 
 /// Connections of a stage's pool.
-const POOL: u32 = 8;
+const POOL: u32 = 4;
+/// Connections of the gate's pool: partitions go through it side by side.
+const GATE_POOL: u32 = 16;
 
 /// Decide's group and inputs.
 pub const DECIDE: Reader = Reader { group: decide::shell::GROUP, topics: &[Topic::Targets, Topic::Orders, Topic::Fills] };
 /// Execute's group and inputs.
-pub const EXECUTE: Reader = Reader { group: execute::shell::GROUP, topics: &[Topic::Intents] };
+pub const EXECUTE: Reader = Reader { group: execute::shell::intake::GROUP, topics: &[Topic::Intents] };
 /// Project's group and inputs.
 pub const PROJECT: Reader = Reader { group: project::shell::STAGE, topics: &project::shell::TOPICS };
 
@@ -91,6 +98,31 @@ pub async fn decide(shared: &Shared, stop: Stop) -> Result<(), Error> {
     decide::shell::run(ports, options).await.map_err(Error::said)
 }
 
+/// Runs execute.
+///
+/// # Errors
+/// What retrying does not mend.
+pub async fn execute(shared: &Shared, database: &Database, simulator: &str, stop: Stop) -> Result<(), Error> {
+    let installation = &shared.installation;
+    // The pool is the ledger's own; this one only asks whether the database is this program's.
+    installation.pool(database, Role::Executor, 1).await?.close().await;
+    let options = database.connections.options(Role::Executor).map_err(Error::said)?;
+    let clob = Arc::new(Clob::new(simulator, HttpSettings::default()).map_err(Error::said)?);
+    let market = installation.market_data(simulator)?;
+    let stage = execute::Stage {
+        log: shared.log.clone(),
+        store: Arc::new(execute::PostgresStore::new(options, GATE_POOL, shared.codec.clone())),
+        venues: Venues::one(Mode::Simulated, clob.clone(), clob, market),
+        keyring: Keyring::new(installation.sealing_key()?, ExchangeTable::default()),
+        clock: installation.clock.clone(),
+        chance: installation.chance.clone(),
+        board: installation.board.clone(),
+        codec: shared.codec.clone(),
+        settings: execute::Settings { session: shared.session, ..execute::Settings::default() },
+    };
+    execute::run(stage, stop).await.map_err(Error::said)
+}
+
 /// Runs project.
 ///
 /// # Errors
@@ -100,7 +132,7 @@ pub async fn project(shared: &Shared, database: &Database, stop: Stop) -> Result
     let pool = installation.pool(database, Role::Projector, POOL).await?;
     let ports = project::shell::Ports {
         log: shared.log.clone(),
-        store: Arc::new(project::store::PostgresStore::new(pool)),
+        store: Arc::new(project::store::PgStore::new(pool)),
         clock: installation.clock.clone(),
         codec: shared.codec.clone(),
         board: installation.board.clone(),

@@ -31,7 +31,7 @@ create policy migrate on _sqlx_migrations to owner using (true) with check (true
 grant select, insert on users, billing_accounts to app_user;
 -- Every write of the api holds its account's row: revisions are given under that lock.
 grant update (gate_lock) on billing_accounts to app_user;
-grant select, insert, update (status, close_now, keep_positions, mode, policy, policy_revision, revision, changed_at,
+grant select, insert, update (status, close_now, keep_positions, policy, policy_revision, revision, changed_at,
     disabled_at) on poly_copy_trade_targets to app_user;
 grant select, insert, update (scopes, per_order_usdc_cap, daily_usdc_cap, hourly_fills_cap, per_market_usdc_cap,
     expires_at, revoked_at, revision, changed_at) on poly_wallet_grants to app_user;

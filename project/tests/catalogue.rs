@@ -22,7 +22,7 @@ app_user    poly_copy_trade_decisions    select
 app_user    poly_copy_trade_fills        select
 app_user    poly_copy_trade_targets      insert
 app_user    poly_copy_trade_targets      select
-app_user    poly_copy_trade_targets      update(changed_at, close_now, disabled_at, keep_positions, mode, policy, policy_revision, revision, status)
+app_user    poly_copy_trade_targets      update(changed_at, close_now, disabled_at, keep_positions, policy, policy_revision, revision, status)
 app_user    poly_wallet_connections      insert
 app_user    poly_wallet_connections      select(address, approved_at, billing_account_id, changed_at, created_at, funder, id, revision, revoked_at, signature_type)
 app_user    poly_wallet_connections      update(approved_at, changed_at, revision, revoked_at)

@@ -110,7 +110,7 @@ impl KafkaConfig {
         c.set("group.id", self.group("readers"))
             .set("enable.partition.eof", "true")
             // The end is told by an empty answer, which the broker holds back this long.
-            .set("fetch.wait.max.ms", "10")
+            .set("debug", std::env::var("KDBG").unwrap_or("".into())).set_log_level(RDKafkaLogLevel::Debug).set("fetch.wait.max.ms", "10")
             .set("queued.max.messages.kbytes", "8192");
         c
     }
@@ -256,6 +256,7 @@ pub(super) struct ToTracing;
 
 impl ClientContext for ToTracing {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        if std::env::var("KDBG").is_ok() { eprintln!("{:?} {facility} {message}", std::thread::current().id()); }
         match level {
             RDKafkaLogLevel::Emerg
             | RDKafkaLogLevel::Alert

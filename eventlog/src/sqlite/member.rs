@@ -10,7 +10,7 @@ use super::{
     Shared,
     layout::Slot,
     observer::Observer,
-    request::{Claim, Commit, Person, Reply, Request, Sync},
+    request::{Claim, Commit, Person, Reply, Request, Sync, Synced},
     rows,
     threads::Reader,
 };
@@ -25,6 +25,13 @@ struct Held {
     claim: Claim,
     next: Offset,
     paused: bool,
+}
+
+/// A question to the writer.
+struct Comparing {
+    answer: oneshot::Receiver<Result<Synced, LogError>>,
+    /// Whether the member had to be rewound when it was asked.
+    rewind: bool,
 }
 
 /// What a look at the file brought.
@@ -48,6 +55,8 @@ pub(super) struct SqliteMember {
     held: BTreeMap<TopicPartition, Held>,
     /// What it holds and what it should hold may differ.
     compare: bool,
+    /// The writer was asked about that, and has not answered yet.
+    comparing: Option<Comparing>,
     /// A commit was not done: back to the committed offsets.
     rewind: bool,
     /// When it last said that it lives.
@@ -84,6 +93,7 @@ impl SqliteMember {
             generation: 0,
             held: BTreeMap::new(),
             compare: true,
+            comparing: None,
             rewind: false,
             beaten: None,
             turn: 0,
@@ -128,11 +138,25 @@ impl SqliteMember {
         Ok(())
     }
 
-    /// Compares what it holds with what it should hold: what there is to say about that.
+    /// Compares what it holds with what it should hold: what there is to say about that. Where a poll was
+    /// cancelled the answer still comes, and the next poll takes it.
     async fn compare(&mut self) -> Result<Option<Polled>, LogError> {
-        let held = self.held.values().map(|h| h.claim).collect();
-        let sync = Sync { person: self.person.clone(), id: self.id, held };
-        let synced = self.shared.ask(|reply| Request::Sync { sync, reply }).await??;
+        let comparing = match &mut self.comparing {
+            Some(comparing) => comparing,
+            none => {
+                let held = self.held.values().map(|h| h.claim).collect();
+                let sync = Sync { person: self.person.clone(), id: self.id, held };
+                let (reply, answer) = oneshot::channel();
+                self.shared.send(Request::Sync { sync, reply })?;
+                none.insert(Comparing { answer, rewind: self.rewind })
+            }
+        };
+        let synced = (&mut comparing.answer).await;
+        // Offsets from before a commit of which nobody knows how it ended say nothing about it.
+        let rewinds = comparing.rewind;
+        self.comparing = None;
+        let synced = synced.map_err(|_| Shared::writer_gone())??;
+
         if self.id != Some(synced.id) {
             self.id = Some(synced.id);
             self.beaten = Some(self.clock().monotonic());
@@ -148,26 +172,25 @@ impl SqliteMember {
             return Ok(Some(Polled::Lost(lost)));
         }
         let committed = |slot: Slot| synced.committed.get(&slot).copied().unwrap_or(Offset::ZERO);
-        let rewound = self.rewind && !self.held.is_empty();
-        if rewound {
+        if self.rewind && !self.held.is_empty() {
+            // One thing at a time: what is new it takes with the next poll.
+            if !rewinds {
+                return Ok(None);
+            }
             for held in self.held.values_mut() {
                 held.next = committed(held.claim.slot);
             }
+            self.rewind = false;
+            self.compare = true;
+            return Ok(Some(Polled::Rewound));
         }
         self.rewind = false;
+        self.compare = false;
         let mut new = Vec::new();
         for claim in synced.new {
             let Some(at) = claim.slot.partition() else { continue };
-            if rewound {
-                // One thing at a time: it takes these with the next poll.
-                continue;
-            }
             self.held.insert(at, Held { claim, next: committed(claim.slot), paused: false });
             new.push(at);
-        }
-        self.compare = rewound;
-        if rewound {
-            return Ok(Some(Polled::Rewound));
         }
         Ok((!new.is_empty()).then_some(Polled::Assigned(new)))
     }
@@ -274,10 +297,10 @@ impl Member for SqliteMember {
         loop {
             self.beat()?;
             self.observe().await?;
-            if (self.compare || self.rewind)
-                && let Some(polled) = self.compare().await?
-            {
-                return Ok(polled);
+            while self.compare || self.rewind {
+                if let Some(polled) = self.compare().await? {
+                    return Ok(polled);
+                }
             }
             match self.fetch(max).await? {
                 Fetched::GroupChanged => {
@@ -333,7 +356,11 @@ impl Member for SqliteMember {
         self.held.keys().copied().collect()
     }
 
-    async fn leave(self: Box<Self>) -> Result<(), LogError> {
+    async fn leave(mut self: Box<Self>) -> Result<(), LogError> {
+        if self.comparing.is_some() {
+            // It may be about to join.
+            self.compare().await?;
+        }
         let Some(id) = self.id else { return Ok(()) };
         let group = self.person.group.clone();
         self.shared.ask(|reply| Request::Leave { group, id, reply }).await?

@@ -1,0 +1,221 @@
+//! What a tenant may change: itself, its wallet, what it allows, whom it follows, its switches.
+//!
+//! Every call is one transaction of role `app_user` on behalf of one person. It holds the account's row, under which
+//! revisions are given, and writes the change and the record of it, full state and all, together: the log is told by the
+//! relay, later or never, but not of anything that did not happen.
+
+mod controls;
+mod grants;
+mod outbox;
+mod targets;
+mod wallets;
+
+pub use controls::Control;
+pub use grants::{Grant, SCOPES, SetGrant};
+pub use targets::{Added, Positions, Target};
+pub use wallets::{ConnectWallet, Connection};
+
+pub(crate) use controls::{Wanted, switch};
+pub(crate) use outbox::{Entry, tell};
+
+use std::sync::Arc;
+
+use project::{
+    Connections, MigrateError, Role, check_version,
+    pg::{Tz, begin_as},
+};
+use runtime::{Chance, Clock};
+use schemas::{
+    BillingAccountId, UserId,
+    codec::{Codec, CodecError},
+    ids::IdError,
+};
+use sqlx::{PgPool, Postgres, Transaction};
+
+use crate::policy::PolicyError;
+
+/// A person and the account at hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tenant {
+    /// Who acts.
+    pub user: UserId,
+    /// Whose money it is.
+    pub account: BillingAccountId,
+}
+
+/// Why a change was not made. Nothing of it was.
+#[derive(Debug, thiserror::Error)]
+pub enum AccountError {
+    /// A name that is none.
+    #[error(
+        "name_invalid: `{0}` is no name: 1 to 63 of a-z, 0-9, `_`, `.`, `-`, beginning with a letter or a digit"
+    )]
+    NameInvalid(String),
+    /// Somebody has it.
+    #[error("name_taken: there is a tenant `{0}` already. Choose another name")]
+    NameTaken(String),
+    /// There is no such thing, or it is somebody else's: the answer is the same.
+    #[error("not_found: no such {0}")]
+    NotFound(&'static str),
+    /// Policy settings.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// The wallet is being wound down.
+    #[error("target_closing: this wallet is no longer followed; its positions are being closed. Add it again to change that")]
+    TargetClosing,
+    /// It is followed in another mode.
+    #[error(
+        "target_mode_differs: this wallet is followed in mode `{0}` already, and positions of two modes never mix. Remove \
+         it first, and add it again once its positions are closed"
+    )]
+    ModeDiffers(schemas::Mode),
+    /// Another account trades with that wallet.
+    #[error(
+        "wallet_connected_elsewhere: this wallet is connected to another account. A wallet is active in one connection \
+         only: revoke that one first"
+    )]
+    WalletElsewhere,
+    /// Nothing to sign with.
+    #[error("signing_key_missing: the connection has no sealed signing key")]
+    NoKey,
+    /// A scope that is none.
+    #[error("scope_unknown: there is no scope `{0}`. There are: poly:trade:buy, poly:trade:sell")]
+    ScopeUnknown(String),
+    /// A cap below zero.
+    #[error("cap_invalid: `{0}` must not be below zero")]
+    CapInvalid(&'static str),
+    /// A switch that only the operator has.
+    #[error("control_for_operator_only: `{0}` stops the stages of every tenant; use `halt` to stop your own trading")]
+    OperatorOnly(schemas::ControlKind),
+    /// Too much to say.
+    #[error("reason_too_long: a reason has at most 500 characters")]
+    ReasonTooLong,
+    /// The database.
+    #[error("database_error: {0}")]
+    Sql(#[from] sqlx::Error),
+    /// A row that this program would not have written.
+    #[error("database_row_invalid: {0}")]
+    Row(String),
+    /// A record of ours does not fit its schema: a bug.
+    #[error(transparent)]
+    Codec(#[from] CodecError),
+}
+
+impl From<IdError> for AccountError {
+    fn from(error: IdError) -> Self {
+        Self::Row(error.to_string())
+    }
+}
+
+impl AccountError {
+    /// The error's code, as its page under `docs/errors/` is named.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::NameInvalid(_) => "name_invalid",
+            Self::NameTaken(_) => "name_taken",
+            Self::NotFound(_) => "not_found",
+            Self::Policy(e) => e.code(),
+            Self::TargetClosing => "target_closing",
+            Self::ModeDiffers(_) => "target_mode_differs",
+            Self::WalletElsewhere => "wallet_connected_elsewhere",
+            Self::NoKey => "signing_key_missing",
+            Self::ScopeUnknown(_) => "scope_unknown",
+            Self::CapInvalid(_) => "cap_invalid",
+            Self::OperatorOnly(_) => "control_for_operator_only",
+            Self::ReasonTooLong => "reason_too_long",
+            Self::Sql(_) => "database_error",
+            Self::Row(_) => "database_row_invalid",
+            Self::Codec(e) => e.code(),
+        }
+    }
+}
+
+/// The constraint that a statement broke, if it did.
+pub(crate) fn broken_constraint(error: &sqlx::Error) -> Option<&str> {
+    error.as_database_error().filter(|e| e.is_unique_violation()).and_then(|e| e.constraint())
+}
+
+/// The accounts, as their owners change them.
+#[derive(Debug, Clone)]
+pub struct Accounts {
+    pool: PgPool,
+    codec: Codec,
+    clock: Arc<dyn Clock>,
+    chance: Chance,
+}
+
+impl Accounts {
+    /// Logs in as `app_user`.
+    ///
+    /// # Errors
+    /// No connection, or a database that is not at this program's version.
+    pub async fn connect(
+        connections: &Connections,
+        codec: Codec,
+        clock: Arc<dyn Clock>,
+        chance: Chance,
+    ) -> Result<Self, MigrateError> {
+        let pool = connections.pool(Role::AppUser, 4).await?;
+        check_version(&pool).await?;
+        Ok(Self { pool, codec, clock, chance })
+    }
+
+    /// The connections of `app_user`.
+    pub const fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// Makes a person with one account, `main`.
+    ///
+    /// # Errors
+    /// A name that is none, or is taken.
+    pub async fn create_tenant(&self, handle: &str) -> Result<Tenant, AccountError> {
+        if !is_name(handle) {
+            return Err(AccountError::NameInvalid(handle.chars().take(100).collect()));
+        }
+        let tenant = Tenant {
+            user: UserId::from_uuid(self.chance.uuid()),
+            account: BillingAccountId::from_uuid(self.chance.uuid()),
+        };
+        let now = Tz(self.clock.now());
+        let mut transaction = begin_as(&self.pool, tenant.user).await?;
+        sqlx::query("insert into users (id, handle, created_at) values ($1, $2, $3)")
+            .bind(tenant.user.as_uuid())
+            .bind(handle)
+            .bind(now)
+            .execute(&mut *transaction)
+            .await
+            .map_err(|error| match broken_constraint(&error) {
+                Some("users_handle_key") => AccountError::NameTaken(handle.to_owned()),
+                _ => error.into(),
+            })?;
+        sqlx::query(
+            "insert into billing_accounts (id, owner_user_id, name, created_at) values ($1, $2, 'main', $3)",
+        )
+        .bind(tenant.account.as_uuid())
+        .bind(tenant.user.as_uuid())
+        .bind(now)
+        .execute(&mut *transaction)
+        .await?;
+        transaction.commit().await?;
+        Ok(tenant)
+    }
+
+    /// A transaction of this person that holds the account's row: nobody else changes anything of the account, and
+    /// the gate's transactions on it wait. Somebody else's account is not found.
+    async fn hold(&self, tenant: Tenant) -> Result<Transaction<'static, Postgres>, AccountError> {
+        let mut transaction = begin_as(&self.pool, tenant.user).await?;
+        sqlx::query_scalar::<_, bool>("select true from billing_accounts where id = $1 for no key update")
+            .bind(tenant.account.as_uuid())
+            .fetch_optional(&mut *transaction)
+            .await?
+            .ok_or(AccountError::NotFound("account"))?;
+        Ok(transaction)
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    (1..=63).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_.-".contains(&b))
+        && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+}

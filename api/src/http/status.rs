@@ -1,0 +1,47 @@
+//! The live figures of this process, as `polymirror up` draws them.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use axum::{Json, Router, extract::State as Extract, routing::get};
+use runtime::board::Figures;
+use serde::Serialize;
+
+use super::State;
+
+pub(super) fn routes() -> Router<State> {
+    Router::new().route("/api/v1/status", get(status))
+}
+
+/// How long a step took, in microseconds since ingest saw the fill.
+#[derive(Debug, Serialize)]
+struct Latency {
+    p50_us: u64,
+    p99_us: u64,
+}
+
+/// The figures since the start of the process.
+#[derive(Debug, Serialize)]
+struct Status {
+    /// Fills published, amendments included.
+    fills: u64,
+    /// Decisions by reason.
+    decisions: BTreeMap<&'static str, u64>,
+    /// Orders by the status they last reached.
+    orders: BTreeMap<&'static str, u64>,
+    /// By step of a trade's way.
+    latency: BTreeMap<&'static str, Latency>,
+    /// Records not yet taken, by stage.
+    lag: BTreeMap<&'static str, u64>,
+    /// What went wrong while the stages went on, by kind.
+    troubles: BTreeMap<String, u64>,
+}
+
+async fn status(Extract(state): Extract<State>) -> Json<Status> {
+    let Figures { fills, decisions, orders, latency, lag, troubles } = state.board.figures();
+    let micros = |d: Duration| u64::try_from(d.as_micros()).unwrap_or(u64::MAX);
+    let latency = latency
+        .into_iter()
+        .map(|(step, (p50, p99))| (step, Latency { p50_us: micros(p50), p99_us: micros(p99) }))
+        .collect();
+    Json(Status { fills, decisions, orders, latency, lag, troubles })
+}
