@@ -339,6 +339,9 @@ async fn restoring_from_a_snapshot_and_from_the_first_cut_give_the_same_state() 
     }
     decider.stop(&rig).await;
     for (p, (blocks, _)) in (0..).zip(rig.blocks()) {
+        if blocks.is_empty() {
+            continue;
+        }
         let mut whole = Core::new(p, rig.codec.clone(), VERSIONS).unwrap();
         let mut source = Source::new(rig.codec.clone(), p, [Offset::ZERO; 3]);
         let mut halfway = None;
@@ -475,26 +478,26 @@ async fn a_cut_that_somebody_else_wrote_first_counts_and_the_loser_restores() {
 #[tokio::test]
 async fn splitting_a_batch_into_other_cuts_changes_nothing_that_the_cuts_do_not_say() {
     let codec = Codec::bundled().unwrap();
-    // Orders and targets come before the fills of a batch: only fills may be split as one likes.
-    let (first, fills): (Vec<_>, Vec<_>) =
-        history(&codec, 61, 200).into_iter().partition(|(topic, ..)| *topic != Topic::Fills);
+    let all = history(&codec, 61, 200);
     let mut answers = Vec::new();
     for chunk in [1_000, 17, 3] {
         let rig = Rig::new(false);
-        rig.put(first.clone()).await;
-        // The clock stands still, so that the cuts differ in nothing else.
+        // The clock stands still, so that the cuts differ in nothing but what they take.
         let decider = rig.start_with(1, Options { batch: chunk, ..options() });
-        for _ in 0..300 {
-            tokio::task::yield_now().await;
+        // One topic after another: how topics interleave is what a cut says.
+        for topic in INPUTS {
+            rig.put(all.iter().filter(|(t, ..)| *t == topic).cloned().collect()).await;
+            for _ in 0..20_000 {
+                tokio::task::yield_now().await;
+            }
+            rig.settle().await;
         }
-        rig.put(fills.clone()).await;
-        for _ in 0..20_000 {
-            tokio::task::yield_now().await;
-        }
-        rig.settle().await;
-        answers.push(rig.decided());
+        let cuts = rig.check().await.cuts;
+        answers.push((cuts, rig.decided()));
         decider.stop(&rig).await;
     }
+    let (cuts, answers): (Vec<_>, Vec<_>) = answers.into_iter().unzip();
+    assert!(cuts[0] < cuts[1] && cuts[1] < cuts[2], "{cuts:?}");
     assert!(answers[0].len() > 100);
     assert_eq!(answers[0], answers[1]);
     assert_eq!(answers[0], answers[2]);
@@ -532,6 +535,9 @@ async fn a_new_plan_version_begins_with_a_cut_of_its_own_and_the_old_one_stays()
     rig.settle().await;
     new.stop(&rig).await;
     for (blocks, _) in rig.blocks() {
+        if blocks.is_empty() {
+            continue;
+        }
         let turn = blocks.iter().position(|b| b.cut.plan_version == 2).unwrap();
         assert!(blocks[..turn].iter().all(|b| b.cut.plan_version == 1));
         assert!(blocks[turn..].iter().all(|b| b.cut.plan_version == 2));
@@ -560,7 +566,8 @@ async fn a_new_plan_version_begins_with_a_cut_of_its_own_and_the_old_one_stays()
 async fn a_program_that_decides_otherwise_under_the_same_version_stops() {
     static OTHER: &[Version] = &[Version { number: 1, ..NEXT[1] }];
     let rig = Rig::new(false);
-    let decider = rig.start(1);
+    let no_snapshots = Options { snapshot_every: u64::MAX / 4, ..options() };
+    let decider = rig.start_with(1, no_snapshots);
     rig.put(history(&rig.codec, 81, 60)).await;
     rig.settle().await;
     decider.kill();

@@ -164,3 +164,57 @@ async fn last_before(log: &dyn Log, at: TopicPartition, next: Offset) -> Result<
 
 /// Records read at once while looking back: a marker or two is what usually stands in between.
 const READ: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+    use bytes::Bytes;
+    use runtime::{Chance, VirtualClock};
+    use schemas::{Timestamp, topics::Topic};
+
+    use super::*;
+    use crate::{
+        memory::{MemoryLog, MemoryOptions},
+        port::{Append, Expected, Group, VenueKind, Written},
+    };
+
+    /// Records at 0, 2, 4, … with a marker behind each: the record before a place is found across the gaps.
+    #[tokio::test]
+    async fn a_gap_before_a_stored_offset_is_looked_across() {
+        let expected = Expected {
+            venue: VenueKind::Simulator,
+            wallet_partitions: 1,
+            account_partitions: 1,
+            market_partitions: 1,
+            log_id: None,
+        };
+        let clock = Arc::new(VirtualClock::at(Timestamp::from_secs(1)));
+        let options = MemoryOptions { markers: true };
+        let log = MemoryLog::create(&expected, options, clock, &Chance::seeded(1)).unwrap();
+        let group = Group { name: "g".into(), topics: vec![Topic::Fills], session: Duration::from_secs(1) };
+        let mut member = log.join(group).await.unwrap();
+        member.poll(1, Duration::ZERO).await.unwrap();
+        let at = TopicPartition::new(Topic::Decisions, 0);
+        for n in 0..5_u8 {
+            let value = Some(Bytes::from(vec![n]));
+            let record = Record { key: None, value, headers: Vec::new(), timestamp: Timestamp::from_secs(1) };
+            let commit = member.commit(vec![Append { to: at, record }], BTreeMap::new());
+            assert!(matches!(commit.await, Written::Done(_)));
+        }
+        let codec = Codec::bundled().unwrap();
+        let content = |n: u8| codec.content_hash(&[n]);
+        for (next, before) in
+            [(0, None), (1, Some(0)), (2, Some(0)), (3, Some(1)), (9, Some(4)), (10, Some(4))]
+        {
+            let stored = StoredOffset::take(&log, &codec, at, Offset(next)).await.unwrap();
+            assert_eq!(stored.before, before.map(content), "{next}");
+            stored.check(&log, &codec).await.unwrap();
+        }
+        let taken = StoredOffset::take(&log, &codec, at, Offset(10)).await.unwrap();
+        for before in [Some(content(3)), None] {
+            let wrong = StoredOffset { before, ..taken.clone() };
+            assert!(matches!(wrong.check(&log, &codec).await, Err(PositionError::Mismatch { .. })));
+        }
+    }
+}

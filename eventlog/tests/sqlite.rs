@@ -2,7 +2,8 @@
 #![allow(
     clippy::unwrap_used,
     clippy::unused_async,
-    reason = "a test's harness, called as the suite calls it"
+    clippy::disallowed_methods,
+    reason = "tests: patience is real time, and the suite awaits its harness"
 )]
 
 use std::{
@@ -188,6 +189,36 @@ async fn a_locked_file_is_unreachable_and_nothing_is_done() {
     other.execute_batch("ROLLBACK").unwrap();
     assert!(matches!(log.append(vec![text(fills(0), "after")]).await, Written::Done(_)));
     assert_eq!(texts(&log.read(fills(0), Offset::ZERO, 10).await.unwrap()), ["before", "after"]);
+}
+
+/// Pages that were overwritten are found out, and say so; nothing is left out in silence.
+#[tokio::test]
+async fn a_damaged_file_is_corrupt() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    let log = open(&path).await.unwrap();
+    for n in 0..50 {
+        let large = format!("{n} {}", "x".repeat(2_000));
+        assert!(matches!(log.append(vec![text(fills(0), &large)]).await, Written::Done(_)));
+    }
+    drop(log);
+    testkit::wait_for("the log to be closed", PATIENCE, || async { !dir.path().join("log-wal").exists() })
+        .await;
+    let mut bytes = fs::read(&path).unwrap();
+    let half = bytes.len() / 2 / 4_096 * 4_096;
+    bytes[half..half + 8_192].fill(0xa5);
+    fs::write(&path, bytes).unwrap();
+
+    let log = open(&path).await.unwrap();
+    let mut from = Offset::ZERO;
+    let error = loop {
+        match log.read(fills(0), from, 10).await {
+            Ok(records) => from = records.last().unwrap().offset.next(),
+            Err(e) => break e,
+        }
+    };
+    assert!(matches!(error, LogError::Corrupt(_)), "{error}");
+    assert!(from < Offset(50));
 }
 
 #[tokio::test]

@@ -129,7 +129,7 @@ fn pg_bin() -> Option<std::path::PathBuf> {
 }
 
 async fn login(installation: &Installation, database: &Database, role: Role) -> Found {
-    match installation.pool(database, role, 1).await {
+    match installation.pool(&database.connections, role, 1).await {
         Ok(pool) => {
             pool.close().await;
             Found::Well("logs in, tables are this program's".into())

@@ -175,8 +175,8 @@ impl Installation {
     ///
     /// # Errors
     /// A login that fails, a database that was not migrated.
-    pub async fn pool(&self, database: &Database, role: Role, size: u32) -> Result<sqlx::PgPool, Error> {
-        let pool = database.connections.pool(role, size).await.map_err(Error::said)?;
+    pub async fn pool(&self, database: &Connections, role: Role, size: u32) -> Result<sqlx::PgPool, Error> {
+        let pool = database.pool(role, size).await.map_err(Error::said)?;
         project::check_version(&pool).await.map_err(Error::said)?;
         Ok(pool)
     }

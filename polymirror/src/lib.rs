@@ -1,24 +1,33 @@
 //! The binary: one program that runs any stage, or all of them, and the operator's commands.
 
+mod admin;
 mod cli;
 mod config;
+mod demo;
+mod doctor;
+mod drain;
 mod error;
 mod home;
 mod installation;
 mod logging;
+mod replay_command;
 mod screen;
 mod signals;
 mod simulate;
+mod stages;
+mod up;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
 use crate::{
+    admin::Admin,
     cli::{Cli, Command, GlobalArgs},
     config::Config,
     error::Error,
     installation::Installation,
+    stages::Shared,
 };
 
 /// Parses the command line, runs the command, and turns its end into an exit code. One clear line for whatever
@@ -71,12 +80,74 @@ fn configure(args: &GlobalArgs) -> Result<Config, Error> {
 async fn run(cli: Cli) -> Result<ExitCode, Error> {
     let config = configure(&cli.settings)?;
     let done = |()| ExitCode::SUCCESS;
+    let json = cli.settings.log_json;
     if let Command::Simulate(args) = cli.command {
-        logging::to_stderr(cli.settings.log_json);
+        logging::to_stderr(json);
         let clock = runtime::SystemClock::shared();
         return simulate::run(&config, args, clock, signals::stop_on_signal()).await.map(done);
     }
     let installation = Installation::open(config)?;
-    let _ = installation;
-    Ok(ExitCode::SUCCESS)
+    match &cli.command {
+        Command::Up(args) if up::has_screen(args) => logging::to_file(&installation.home.program_log(), json)?,
+        _ => logging::to_stderr(json),
+    }
+    match cli.command {
+        Command::Simulate(_) => Ok(ExitCode::SUCCESS),
+        Command::Up(args) => up::run(installation, args, signals::stop_on_signal()).await,
+        Command::Ingest => {
+            let url = installation.simulator_url()?.to_owned();
+            let shared = Shared::open(&installation).await?;
+            stages::ingest(&shared, &url, signals::stop_on_signal()).await.map(done)
+        }
+        Command::Decide => {
+            let shared = Shared::open(&installation).await?;
+            stages::decide(&shared, signals::stop_on_signal()).await.map(done)
+        }
+        Command::Execute => {
+            let url = installation.simulator_url()?.to_owned();
+            let shared = Shared::open(&installation).await?;
+            let database = installation.database().await?;
+            let run = stages::execute(&shared, &database.connections, &url, signals::stop_on_signal()).await;
+            database.close().await.and(run).map(done)
+        }
+        Command::Project => {
+            let shared = Shared::open(&installation).await?;
+            let database = installation.database().await?;
+            let run = stages::project(&shared, &database.connections, signals::stop_on_signal()).await;
+            database.close().await.and(run).map(done)
+        }
+        Command::Api => {
+            let shared = Shared::open(&installation).await?;
+            let database = installation.database().await?;
+            let run = stages::api(&shared, &database.connections, signals::stop_on_signal()).await;
+            database.close().await.and(run).map(done)
+        }
+        Command::Migrate => {
+            let database = installation.database().await?;
+            let run = installation.migrate(&database).await;
+            database.close().await.and(run).map(done)
+        }
+        Command::Replay(args) => replay_command::run(&Shared::open(&installation).await?, args.show).await,
+        Command::Doctor => doctor::run(&installation).await,
+        Command::Tenant(command) => administer(&installation, async |admin| admin.tenant(&command).await).await,
+        Command::Target(command) => administer(&installation, async |admin| admin.target(&command).await).await,
+        Command::Grant(command) => administer(&installation, async |admin| admin.grant(&command).await).await,
+    }
+}
+
+/// Runs an operator's command on the database, which is brought to this program's version first where it is our own.
+async fn administer(
+    installation: &Installation,
+    command: impl AsyncFnOnce(&Admin<'_>) -> Result<(), Error>,
+) -> Result<ExitCode, Error> {
+    let database = installation.database().await?;
+    let run = async {
+        // A cluster that this process started is nobody else's at the moment; a running one was migrated at its start.
+        if database.cluster.is_some() {
+            installation.migrate(&database).await?;
+        }
+        command(&Admin::open(installation, &database).await?).await
+    };
+    let outcome = run.await;
+    database.close().await.and(outcome).map(|()| ExitCode::SUCCESS)
 }

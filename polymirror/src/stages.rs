@@ -4,7 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use eventlog::Log;
 use execute::{Keyring, Venues};
-use project::Role;
+use metrics_exporter_prometheus::PrometheusBuilder;
+use project::{Connections, Role};
 use runtime::Stop;
 use schemas::{Mode, codec::Codec, topics::Topic};
 use venue::{
@@ -15,7 +16,7 @@ use venue::{
 use crate::{
     drain::Reader,
     error::Error,
-    installation::{Database, Installation},
+    installation::Installation,
 };
 
 /// Connections of a stage's pool.
@@ -102,11 +103,11 @@ pub async fn decide(shared: &Shared, stop: Stop) -> Result<(), Error> {
 ///
 /// # Errors
 /// What retrying does not mend.
-pub async fn execute(shared: &Shared, database: &Database, simulator: &str, stop: Stop) -> Result<(), Error> {
+pub async fn execute(shared: &Shared, database: &Connections, simulator: &str, stop: Stop) -> Result<(), Error> {
     let installation = &shared.installation;
     // The pool is the ledger's own; this one only asks whether the database is this program's.
     installation.pool(database, Role::Executor, 1).await?.close().await;
-    let options = database.connections.options(Role::Executor).map_err(Error::said)?;
+    let options = database.options(Role::Executor).map_err(Error::said)?;
     let clob = Arc::new(Clob::new(simulator, HttpSettings::default()).map_err(Error::said)?);
     let market = installation.market_data(simulator)?;
     let stage = execute::Stage {
@@ -127,16 +128,50 @@ pub async fn execute(shared: &Shared, database: &Database, simulator: &str, stop
 ///
 /// # Errors
 /// What retrying does not mend.
-pub async fn project(shared: &Shared, database: &Database, stop: Stop) -> Result<(), Error> {
+pub async fn project(shared: &Shared, database: &Connections, stop: Stop) -> Result<(), Error> {
     let installation = &shared.installation;
-    let pool = installation.pool(database, Role::Projector, POOL).await?;
+    let store = project::store::PgStore::connect(database).await.map_err(Error::said)?;
     let ports = project::shell::Ports {
         log: shared.log.clone(),
-        store: Arc::new(project::store::PgStore::new(pool)),
+        store: Arc::new(store),
         clock: installation.clock.clone(),
         codec: shared.codec.clone(),
         board: installation.board.clone(),
     };
     let options = project::shell::Options { session: shared.session, ..project::shell::Options::default() };
     project::shell::run(&ports, &options, &stop).await.map_err(Error::said)
+}
+
+/// Runs the HTTP server, and the relay of what it and the command line changed.
+///
+/// # Errors
+/// What retrying does not mend.
+pub async fn api(shared: &Shared, database: &Connections, stop: Stop) -> Result<(), Error> {
+    let installation = &shared.installation;
+    let state = api::http::State {
+        database: installation.pool(database, Role::AppUser, POOL).await?,
+        log: shared.log.clone(),
+        board: installation.board.clone(),
+        metrics: metrics()?,
+    };
+    let listener = api::http::bind(installation.config.api.listen).await.map_err(Error::said)?;
+    let outbox = api::relay::PgOutbox::connect(database).await.map_err(Error::said)?;
+    let ports = api::relay::Ports {
+        log: shared.log.clone(),
+        outbox: Arc::new(outbox),
+        clock: installation.clock.clone(),
+        codec: shared.codec.clone(),
+        board: installation.board.clone(),
+    };
+    let options = api::relay::Options::default();
+    let relay = async { api::relay::run(&ports, &options, &stop).await.map_err(Error::said) };
+    let serve = async { api::http::serve(listener, state, stop.clone()).await.map_err(Error::said) };
+    tokio::try_join!(relay, serve).map(|((), ())| ())
+}
+
+/// The process's metrics, as Prometheus reads them.
+fn metrics() -> Result<api::http::Metrics, Error> {
+    let recorder = PrometheusBuilder::new().install_recorder();
+    let handle = recorder.map_err(|e| Error::Said(format!("metrics_failed: {e}")))?;
+    Ok(Arc::new(move || handle.render()))
 }

@@ -3,6 +3,7 @@
 use std::{io::IsTerminal, process::ExitCode, time::Duration};
 
 use pgcluster::Status;
+use project::Connections;
 use runtime::Stop;
 use simulator::{Options, Prints, Simulator};
 use tokio::task::JoinSet;
@@ -54,7 +55,7 @@ pub async fn run(installation: Installation, args: UpArgs, stop: Stop) -> Result
     if let Some(simulator) = simulator.as_ref().filter(|_| !args.no_demo) {
         demo::set_up(&installation, &database, &simulator.handle().leaders()).await?;
     }
-    let mut running = start_stages(&shared, &database, &venue).await?;
+    let mut running = start_stages(&shared, &database.connections, &venue);
     let header = header(&installation, &database, &venue);
     let show = tokio::spawn(show(installation.clone(), header, has_screen(&args)));
 
@@ -86,24 +87,22 @@ async fn start_simulator(installation: &Installation, args: &UpArgs) -> Result<O
     Ok(Some(simulator))
 }
 
-async fn start_stages(shared: &Shared, database: &Database, venue: &str) -> Result<Running, Error> {
+fn start_stages(shared: &Shared, database: &Connections, venue: &str) -> Running {
     let stops: [Stop; 5] = std::array::from_fn(|_| Stop::new());
     let [ingest, decide, execute, project, api] = stops;
-    let mut tasks = JoinSet::new();
-    macro_rules! start {
-        ($name:literal, $run:expr) => {{
-            let task = $run;
-            tasks.spawn(async move { ($name, task.await) });
-        }};
-    }
-    let (s, url, stop) = (shared.clone(), venue.to_owned(), ingest.clone());
-    start!("ingest", async move { stages::ingest(&s, &url, stop).await });
-    let (s, stop) = (shared.clone(), decide.clone());
-    start!("decide", async move { stages::decide(&s, stop).await });
-    start!("execute", stages::execute(shared, database, venue, execute.clone()).await?);
-    start!("project", stages::project(shared, database, project.clone()).await?);
-    start!("api", stages::api(shared, database, api.clone()).await?);
-    Ok(Running { tasks, ingest, decide, execute, project, api })
+    let mut tasks: JoinSet<(&'static str, Result<(), Error>)> = JoinSet::new();
+    let own = || (shared.clone(), database.clone(), venue.to_owned());
+    let ((s, _, url), stop) = (own(), ingest.clone());
+    tasks.spawn(async move { ("ingest", stages::ingest(&s, &url, stop).await) });
+    let ((s, ..), stop) = (own(), decide.clone());
+    tasks.spawn(async move { ("decide", stages::decide(&s, stop).await) });
+    let ((s, db, url), stop) = (own(), execute.clone());
+    tasks.spawn(async move { ("execute", stages::execute(&s, &db, &url, stop).await) });
+    let ((s, db, _), stop) = (own(), project.clone());
+    tasks.spawn(async move { ("project", stages::project(&s, &db, stop).await) });
+    let ((s, db, _), stop) = (own(), api.clone());
+    tasks.spawn(async move { ("api", stages::api(&s, &db, stop).await) });
+    Running { tasks, ingest, decide, execute, project, api }
 }
 
 /// Waits for a reason to stop: asked to, the time given is over, a stage or the database ended.

@@ -107,10 +107,11 @@ impl KafkaConfig {
     pub(super) fn reader(&self) -> ClientConfig {
         let mut c = self.consumer();
         // The client assigns nothing without a group. Nobody ever joins this one, and nothing is committed for it.
+        if let Ok(d) = std::env::var("KDBG") { c.set("debug", d).set_log_level(RDKafkaLogLevel::Debug); }
         c.set("group.id", self.group("readers"))
             .set("enable.partition.eof", "true")
             // The end is told by an empty answer, which the broker holds back this long.
-            .set("debug", std::env::var("KDBG").unwrap_or("".into())).set_log_level(RDKafkaLogLevel::Debug).set("fetch.wait.max.ms", "10")
+            .set("fetch.wait.max.ms", "10")
             .set("queued.max.messages.kbytes", "8192");
         c
     }

@@ -21,7 +21,10 @@ pub(super) struct Known {
     view: Mutex<View>,
     changed: watch::Sender<()>,
     waiting: Mutex<Waiting>,
+    /// A member began to wait.
     wake: Condvar,
+    /// The log was closed.
+    end: Condvar,
     /// Pages written to the write-ahead log by this process since the last checkpoint, roughly.
     unsaved_pages: AtomicU64,
 }
@@ -66,6 +69,7 @@ impl Known {
             changed: watch::Sender::new(()),
             waiting: Mutex::default(),
             wake: Condvar::new(),
+            end: Condvar::new(),
             unsaved_pages: AtomicU64::new(0),
         }
     }
@@ -137,7 +141,7 @@ impl Known {
     /// Has the file watched until the answer is dropped.
     pub(super) fn wait(&self) -> WaitingMember<'_> {
         lock(&self.waiting).members += 1;
-        self.wake.notify_all();
+        self.wake.notify_one();
         WaitingMember(self)
     }
 
@@ -154,7 +158,7 @@ impl Known {
         let waiting = lock(&self.waiting);
         let open = |w: &mut Waiting| !w.closed;
         let (waiting, _) =
-            self.wake.wait_timeout_while(waiting, time, open).unwrap_or_else(PoisonError::into_inner);
+            self.end.wait_timeout_while(waiting, time, open).unwrap_or_else(PoisonError::into_inner);
         !waiting.closed
     }
 
@@ -162,6 +166,7 @@ impl Known {
     pub(super) fn close(&self) {
         lock(&self.waiting).closed = true;
         self.wake.notify_all();
+        self.end.notify_all();
     }
 
     /// Notes that about so many pages wait for a checkpoint.

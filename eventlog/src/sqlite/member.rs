@@ -9,7 +9,7 @@ use tokio::sync::{oneshot, watch};
 use super::{
     Shared,
     layout::Slot,
-    observer::Observer,
+    observer::{self, Observer},
     request::{Claim, Commit, Person, Reply, Request, Sync, Synced},
     rows,
     threads::Reader,
@@ -127,10 +127,9 @@ impl SqliteMember {
         if !self.observer.is_due(now, self.pulse()) {
             return Ok(());
         }
-        let group = self.person.group.clone();
-        let seen = self.reader.run(move |r| super::observer::look(&r.connection, &group)).await?;
-        let lives = &self.shared.lives;
-        let silent = self.observer.take_in(now, self.pulse(), self.id, &seen, |handle| lives.is_dead(handle));
+        let (group, lives) = (self.person.group.clone(), self.shared.lives.clone());
+        let seen = self.reader.run(move |r| observer::look(&r.connection, &group, &lives)).await?;
+        let silent = self.observer.take_in(now, self.pulse(), self.id, &seen);
         if !silent.is_empty() {
             tracing::info!(group = self.person.group, ?silent, "members whose session is over");
             self.shared.send(Request::Expire { group: self.person.group.clone(), silent })?;
@@ -331,15 +330,9 @@ impl Member for SqliteMember {
             Ok(commit) => commit,
             Err(e) => return Written::NotDone(e),
         };
-        let written = self.shared.ask(|reply: Reply<_>| Request::Commit { commit, lost, reply }).await;
-        match written {
-            Ok(Written::Done(places)) => {
-                self.rewind = false;
-                Written::Done(places)
-            }
-            Ok(other) => other,
-            Err(e) => Written::Unknown(e),
-        }
+        let written = self.shared.write(|reply| Request::Commit { commit, lost, reply }).await;
+        self.rewind = !matches!(written, Written::Done(_));
+        written
     }
 
     async fn seek(&mut self, at: TopicPartition, to: Offset) -> Result<(), LogError> {
@@ -370,6 +363,18 @@ impl Member for SqliteMember {
 impl Shared {
     fn send(&self, request: Request) -> Result<(), LogError> {
         self.requests.send(request).map_err(|_| Self::writer_gone())
+    }
+
+    /// Has the writer append something.
+    pub(super) async fn write(
+        &self,
+        request: impl FnOnce(Reply<Written<Vec<Offset>>>) -> Request,
+    ) -> Written<Vec<Offset>> {
+        let (reply, answer) = oneshot::channel();
+        if let Err(e) = self.send(request(reply)) {
+            return Written::NotDone(e);
+        }
+        answer.await.unwrap_or_else(|_| Written::Unknown(Self::writer_gone()))
     }
 
     /// Asks the writer.

@@ -57,7 +57,7 @@ use self::{
     known::Known,
     layout::Slot,
     member::SqliteMember,
-    request::{Reply, Request},
+    request::Request,
     threads::Reader,
     writer::Writer,
 };
@@ -234,8 +234,7 @@ impl Log for SqliteLog {
             return Written::Done(Vec::new());
         }
         let lost = self.faults.take_append();
-        let asked = self.shared.ask(|reply: Reply<_>| Request::Append { records, lost, reply }).await;
-        asked.unwrap_or_else(Written::Unknown)
+        self.shared.write(|reply| Request::Append { records, lost, reply }).await
     }
 
     async fn join(&self, group: Group) -> Result<Box<dyn Member>, LogError> {

@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use rusqlite::Connection;
 
-use super::error::SqlError;
+use super::{alive::Lives, error::SqlError};
 use crate::group::MemberId;
 
 /// A member as its row says.
@@ -18,7 +18,8 @@ pub(super) struct Sight {
     id: MemberId,
     beat: i64,
     session: Duration,
-    handle: i64,
+    /// Its process has certainly ended.
+    dead: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -36,12 +37,12 @@ pub(super) struct Observer {
 }
 
 /// All members of a group.
-pub(super) fn look(connection: &Connection, group: &str) -> Result<Vec<Sight>, SqlError> {
+pub(super) fn look(connection: &Connection, group: &str, lives: &Lives) -> Result<Vec<Sight>, SqlError> {
     let mut select =
         connection.prepare_cached("SELECT id, beat, session_ms, handle FROM members WHERE name = ?1")?;
     let rows = select.query_map([group], |r| {
         let session = Duration::from_millis(u64::try_from(r.get::<_, i64>(2)?).unwrap_or(0));
-        Ok(Sight { id: r.get(0)?, beat: r.get(1)?, session, handle: r.get(3)? })
+        Ok(Sight { id: r.get(0)?, beat: r.get(1)?, session, dead: lives.is_dead(r.get(3)?) })
     })?;
     rows.collect()
 }
@@ -63,7 +64,6 @@ impl Observer {
         pulse: Duration,
         own: Option<MemberId>,
         seen: &[Sight],
-        is_dead: impl Fn(i64) -> bool,
     ) -> Vec<(MemberId, i64)> {
         let stood_still_itself =
             self.looked.is_some_and(|at| now.saturating_sub(at) > pulse.saturating_mul(2));
@@ -80,7 +80,7 @@ impl Observer {
             }
             // A beat may be left out for a quarter of the session, since a poll that is not due says none.
             let patience = s.session + s.session / 4;
-            if is_dead(s.handle) || now.saturating_sub(watched.since) > patience {
+            if s.dead || now.saturating_sub(watched.since) > patience {
                 silent.push((s.id, s.beat));
             }
         }
@@ -96,7 +96,7 @@ mod tests {
     const PULSE: Duration = Duration::from_millis(250);
 
     fn sight(id: MemberId, beat: i64) -> Sight {
-        Sight { id, beat, session: SESSION, handle: id * 10 }
+        Sight { id, beat, session: SESSION, dead: false }
     }
 
     /// Looks every quarter of a second at a member whose beats are those, and says when it was given up.
@@ -105,8 +105,7 @@ mod tests {
         for ms in looks {
             let now = Duration::from_millis(ms);
             assert!(observer.is_due(now, PULSE));
-            let silent =
-                observer.take_in(now, PULSE, Some(1), &[sight(1, 0), sight(2, beats(ms))], |_| false);
+            let silent = observer.take_in(now, PULSE, Some(1), &[sight(1, 0), sight(2, beats(ms))]);
             assert!(silent.iter().all(|(id, _)| *id == 2), "never itself");
             if let Some((_, beat)) = silent.first() {
                 assert_eq!(*beat, beats(ms), "at the beat it was last seen at");
@@ -138,8 +137,8 @@ mod tests {
     #[test]
     fn a_dead_process_is_given_up_at_once() {
         let mut observer = Observer::default();
-        let seen = [sight(1, 0), sight(2, 5), sight(3, 6)];
-        let silent = observer.take_in(Duration::ZERO, PULSE, Some(1), &seen, |handle| handle == 30);
+        let seen = [sight(1, 0), sight(2, 5), Sight { dead: true, ..sight(3, 6) }];
+        let silent = observer.take_in(Duration::ZERO, PULSE, Some(1), &seen);
         assert_eq!(silent, [(3, 6)]);
     }
 }

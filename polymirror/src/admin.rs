@@ -1,0 +1,227 @@
+//! The operator's commands: tenants, targets, grants. Each is the same call that the API will make.
+
+use std::{path::Path, time::Duration};
+
+use api::{
+    Accounts, Operator, Tenant,
+    accounts::{Added, ConnectWallet, Positions, SCOPES, SetGrant},
+    policy,
+};
+use execute::Secret;
+use schemas::{Address, Mode, SignatureType, Sizing, Usdc, codec::Codec};
+use venue::signing::LocalSigner;
+use zeroize::Zeroizing;
+
+use crate::{
+    cli::{GrantCommand, TargetCommand, TenantCommand},
+    error::Error,
+    installation::{Database, Installation},
+};
+
+/// A grant's caps where none are given: small, so that nobody is surprised.
+const PER_ORDER: Usdc = Usdc::from_units(5);
+const DAILY: Usdc = Usdc::from_units(100);
+const HOURLY: i64 = 100;
+
+/// Whoever manages the accounts of an installation.
+#[derive(Debug)]
+pub struct Admin<'i> {
+    installation: &'i Installation,
+    accounts: Accounts,
+    operator: Operator,
+}
+
+impl<'i> Admin<'i> {
+    /// Logs in.
+    ///
+    /// # Errors
+    /// A database that cannot be used.
+    pub async fn open(installation: &'i Installation, database: &Database) -> Result<Self, Error> {
+        // Records go through the outbox: the relay of a running installation writes them under these ids.
+        let codec: Codec = installation.codec().await?;
+        let (clock, chance) = (installation.clock.clone(), installation.chance.clone());
+        let connections = &database.connections;
+        let operator = Operator::connect(connections, codec.clone(), clock.clone(), chance.clone()).await;
+        let accounts = Accounts::connect(connections, codec, clock, chance).await;
+        Ok(Self {
+            installation,
+            accounts: accounts.map_err(Error::said)?,
+            operator: operator.map_err(Error::said)?,
+        })
+    }
+
+    /// The tenant of that handle.
+    ///
+    /// # Errors
+    /// There is none.
+    pub async fn find(&self, handle: &str) -> Result<Tenant, Error> {
+        self.operator.find(handle).await.map_err(|error| match error {
+            api::AccountError::NotFound(_) => Error::Argument(format!(
+                "there is no tenant `{handle}`. `polymirror tenant list` shows them, `polymirror tenant create {handle}` makes it"
+            )),
+            other => Error::said(other),
+        })
+    }
+
+    /// Makes a tenant with a wallet to trade from. The key is the one given, or a new one.
+    ///
+    /// # Errors
+    /// A handle that is taken or none, a key that is none, a wallet of somebody else.
+    pub async fn create(&self, handle: &str, key_file: Option<&Path>) -> Result<(Tenant, Address), Error> {
+        let (signer, key) = match key_file {
+            Some(file) => read_key(file)?,
+            None => self.new_key()?,
+        };
+        let tenant = self.accounts.create_tenant(handle).await.map_err(Error::said)?;
+        let row = self.installation.chance.uuid();
+        let sealing = self.installation.sealing_key()?;
+        let sealed = sealing.seal(&self.installation.chance, row, Secret::SigningKey, key.as_slice());
+        let wallet = ConnectWallet {
+            id: row,
+            address: signer.address(),
+            signature_type: SignatureType::Eoa,
+            funder: signer.address(),
+            signing_key_sealed: sealed.map_err(Error::said)?,
+            // Execute looks before it lets anything be bought.
+            approved_at: None,
+        };
+        self.accounts.wallet_connect(tenant, wallet).await.map_err(Error::said)?;
+        Ok((tenant, signer.address()))
+    }
+
+    fn new_key(&self) -> Result<(LocalSigner, Zeroizing<[u8; 32]>), Error> {
+        // Nearly every 256-bit number is a key; the odd one out is drawn again.
+        for _ in 0..8 {
+            let key = Zeroizing::new(self.installation.chance.bytes::<32>());
+            if let Ok(signer) = LocalSigner::from_bytes(&key) {
+                return Ok((signer, key));
+            }
+        }
+        Err(Error::Said("signing_key_invalid: the machine gives no random numbers".into()))
+    }
+
+    /// Follows a wallet.
+    ///
+    /// # Errors
+    /// Settings that do not hold, or that nothing here can carry out.
+    pub async fn follow(&self, tenant: Tenant, wallet: Address, settings: &[String]) -> Result<Added, Error> {
+        let policy = policy::apply(&policy::with_sizing(Sizing::MinBet), settings).map_err(Error::said)?;
+        // Better told now than skipped for ever.
+        if let Some(why) = decide::plan::unsupported(&policy) {
+            return Err(Error::Said(format!("policy_unsupported: {why}")));
+        }
+        let added = self.accounts.target_add(tenant, wallet, Mode::Simulated, policy).await;
+        Ok(added.map_err(Error::said)?.1)
+    }
+
+    /// Sets what the mirror may spend.
+    ///
+    /// # Errors
+    /// Caps below zero.
+    pub async fn allow(&self, tenant: Tenant, terms: SetGrant) -> Result<i64, Error> {
+        Ok(self.accounts.grant_set(tenant, terms).await.map_err(Error::said)?.revision)
+    }
+
+    /// `tenant …`.
+    ///
+    /// # Errors
+    /// Whatever went wrong.
+    pub async fn tenant(&self, command: &TenantCommand) -> Result<(), Error> {
+        match command {
+            TenantCommand::Create { handle, key_file } => {
+                let (tenant, wallet) = self.create(handle, key_file.as_deref()).await?;
+                println!("tenant {handle}: account {}, trades from {wallet} (simulated)", tenant.account);
+                println!("next: polymirror grant set --tenant {handle} --per-order 5 --daily 50");
+                println!("then: polymirror target add --tenant {handle} <wallet to follow>");
+            }
+            TenantCommand::List => {
+                for listed in self.operator.list().await.map_err(Error::said)? {
+                    println!("{:<24} {}", listed.handle, listed.tenant.account);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// `target …`.
+    ///
+    /// # Errors
+    /// Whatever went wrong.
+    pub async fn target(&self, command: &TargetCommand) -> Result<(), Error> {
+        match command {
+            TargetCommand::Add { tenant, wallet, settings } => {
+                let (tenant, wallet) = (self.find(tenant).await?, address(wallet)?);
+                match self.follow(tenant, wallet, settings).await? {
+                    Added::New => println!("following {wallet}"),
+                    Added::Again => println!("following {wallet} again"),
+                    Added::Already => println!("{wallet} is followed already; nothing changed"),
+                }
+            }
+            TargetCommand::Remove { tenant, wallet, positions } => {
+                let (tenant, wallet) = (self.find(tenant).await?, address(wallet)?);
+                let positions: Positions = positions.parse().map_err(Error::said)?;
+                let target = self.accounts.target_of(tenant, wallet).await.map_err(Error::said)?;
+                let target = self.accounts.target_remove(tenant, target.row, positions).await;
+                println!("{wallet} is {}", target.map_err(Error::said)?.status);
+            }
+            TargetCommand::List { tenant } => {
+                let tenant = self.find(tenant).await?;
+                for target in self.accounts.target_list(tenant).await.map_err(Error::said)? {
+                    let settings: Vec<String> =
+                        policy::pairs(&target.policy).iter().map(|(name, value)| format!("{name}={value}")).collect();
+                    println!("{} {:<8} {:<10} {}", target.wallet, target.status, target.mode, settings.join(" "));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// `grant …`.
+    ///
+    /// # Errors
+    /// Whatever went wrong.
+    pub async fn grant(&self, command: &GrantCommand) -> Result<(), Error> {
+        let GrantCommand::Set { tenant, per_order, daily, hourly_orders, per_market, expires_in_hours, revoke } = command;
+        let account = self.find(tenant).await?;
+        if *revoke {
+            let grant = self.accounts.grant_revoke(account).await.map_err(Error::said)?;
+            println!("grant of {tenant} taken back (revision {})", grant.revision);
+            return Ok(());
+        }
+        let terms = SetGrant {
+            scopes: SCOPES.iter().map(|s| (*s).to_owned()).collect(),
+            per_order_usdc_cap: dollars(per_order.as_deref())?.unwrap_or(PER_ORDER),
+            daily_usdc_cap: dollars(daily.as_deref())?.unwrap_or(DAILY),
+            hourly_fills_cap: hourly_orders.unwrap_or(HOURLY),
+            per_market_usdc_cap: dollars(per_market.as_deref())?,
+            expires_at: expires_in_hours
+                .map(|h| self.installation.clock.now().plus(Duration::from_secs(3600 * u64::from(h)))),
+        };
+        let told = format!(
+            "at most ${} an order, ${} a day, {} orders an hour",
+            terms.per_order_usdc_cap, terms.daily_usdc_cap, terms.hourly_fills_cap
+        );
+        let revision = self.allow(account, terms).await?;
+        println!("grant of {tenant}: {told} (revision {revision})");
+        Ok(())
+    }
+}
+
+fn address(text: &str) -> Result<Address, Error> {
+    text.parse().map_err(|e| Error::Argument(format!("{e}; a wallet is 0x and 40 hex digits")))
+}
+
+fn dollars(text: Option<&str>) -> Result<Option<Usdc>, Error> {
+    text.map(|t| t.parse().map_err(|e| Error::Argument(format!("{e}; dollars look like 12.50")))).transpose()
+}
+
+fn read_key(file: &Path) -> Result<(LocalSigner, Zeroizing<[u8; 32]>), Error> {
+    let unreadable = |e: std::io::Error| Error::Argument(format!("{}: {e}", file.display()));
+    let text = Zeroizing::new(std::fs::read_to_string(file).map_err(unreadable)?);
+    let signer = LocalSigner::from_hex(&text).map_err(|e| Error::Argument(format!("{}: {e}", file.display())))?;
+    let digits = text.trim();
+    let mut key = Zeroizing::new([0; 32]);
+    const_hex::decode_to_slice(digits.strip_prefix("0x").unwrap_or(digits), key.as_mut_slice())
+        .map_err(|e| Error::Argument(format!("{}: {e}", file.display())))?;
+    Ok((signer, key))
+}
