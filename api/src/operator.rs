@@ -1,5 +1,5 @@
-//! What the operator of an installation does: look tenants up, and switch for everybody. As role `owner`, whose password
-//! no stage holds; it sees the directory and the switches for all, and no tenant's rows.
+//! What the operator of an installation does: look tenants up, and switch for everybody. As role `owner`,
+//! whose password no stage holds; it sees the directory and the switches for all, and no tenant's rows.
 
 use std::sync::Arc;
 
@@ -9,6 +9,13 @@ use schemas::{BillingAccountId, ControlKind, Timestamp, UserId, codec::Codec};
 use sqlx::{PgPool, Row, postgres::PgRow};
 
 use crate::accounts::{AccountError, Control, Tenant, Wanted, switch};
+
+macro_rules! directory {
+    () => {
+        "select u.id as user_id, u.handle, a.id as account_id, a.name, a.created_at
+         from users u join billing_accounts a on a.owner_user_id = u.id"
+    };
+}
 
 /// A tenant as the directory lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,9 +75,11 @@ impl Operator {
     /// # Errors
     /// There is none.
     pub async fn find(&self, handle: &str) -> Result<Tenant, AccountError> {
-        let listed = self.list().await?;
-        let found = listed.into_iter().find(|listed| listed.handle == handle && listed.account == "main");
-        Ok(found.ok_or(AccountError::NotFound("tenant"))?.tenant)
+        let row = sqlx::query(concat!(directory!(), " where u.handle = $1 and a.name = 'main'"))
+            .bind(handle)
+            .fetch_optional(&self.pool)
+            .await?;
+        Ok(Listed::of(&row.ok_or(AccountError::NotFound("tenant"))?)?.tenant)
     }
 
     /// Every tenant, the oldest first.
@@ -78,12 +87,8 @@ impl Operator {
     /// # Errors
     /// The database.
     pub async fn list(&self) -> Result<Vec<Listed>, AccountError> {
-        let rows = sqlx::query(
-            "select u.id as user_id, u.handle, a.id as account_id, a.name, a.created_at
-             from users u join billing_accounts a on a.owner_user_id = u.id order by a.created_at, a.id",
-        )
-        .fetch_all(&self.pool)
-        .await?;
+        let rows =
+            sqlx::query(concat!(directory!(), " order by a.created_at, a.id")).fetch_all(&self.pool).await?;
         rows.iter().map(Listed::of).collect()
     }
 

@@ -1,20 +1,23 @@
 //! From the api's outbox into the log, as role `relay`.
 //!
-//! - **In**: rows of `api_outbox` that are not published: picked by that mark, never by a high-water id, since
-//!   transactions do not commit in the order of their ids.
+//! - **In**: rows of `api_outbox` that are not published: picked by that mark, never by a high-water id,
+//!   since transactions do not commit in the order of their ids.
 //! - **Out**: records of `targets` and `controls`, per subject in the order of their revisions.
 //! - **Remembers**: nothing; a row is marked only when the log has it for good.
-//! - **When it dies**, or when there are two: records may come twice. Each carries a full state and its revision, and
-//!   readers keep the highest.
+//! - **When it dies**, or when there are two: records may come twice. Each carries a full state and its
+//!   revision, and readers keep the highest.
 //!
-//! A row speaks for its account alone: one whose record names another is not published. The database cannot look into a
-//! record, so whoever could write a row could otherwise speak for anybody.
+//! A row speaks for its account alone: one whose record names another is not published. The database cannot
+//! look into a record, so whoever could write a row could otherwise speak for anybody.
 
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use eventlog::{Append, Log, LogError, Record, Written, event};
-use project::{Connections, MigrateError, Role, check_version, pg::Tz};
+use project::{
+    Connections, MigrateError, Role, check_version,
+    pg::{Tz, is_away},
+};
 use runtime::{Board, Clock, Stop, signals};
 use schemas::{
     BillingAccountId, Timestamp,
@@ -165,9 +168,10 @@ pub enum RelayError {
 
 impl RelayError {
     /// The error's code, as its page under `docs/errors/` is named.
-    pub const fn code(&self) -> &'static str {
+    pub fn code(&self) -> &'static str {
         match self {
             Self::Log(e) => e.code(),
+            Self::Outbox(OutboxError::Sql(e)) if is_away(e) => "database_unreachable",
             Self::Outbox(OutboxError::Sql(_)) => "database_error",
             Self::Outbox(OutboxError::Topic(_)) => "database_row_invalid",
             Self::Codec(e) => e.code(),
@@ -177,8 +181,8 @@ impl RelayError {
 
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// Runs the relay until it is asked to stop; then publishes what is there once more. A log or database that is away is
-/// waited for.
+/// Runs the relay until it is asked to stop; then publishes what is there once more. A log or database that
+/// is away is waited for.
 ///
 /// # Errors
 /// What does not pass by itself: a log that refuses, a record that does not fit its schema.
@@ -214,7 +218,7 @@ pub async fn run(ports: &Ports, options: &Options, stop: &Stop) -> Result<(), Re
 fn passes(error: &RelayError) -> bool {
     match error {
         RelayError::Log(error) => error.is_transient(),
-        RelayError::Outbox(OutboxError::Sql(_)) => true,
+        RelayError::Outbox(OutboxError::Sql(error)) => is_away(error),
         RelayError::Outbox(OutboxError::Topic(_)) | RelayError::Codec(_) => false,
     }
 }

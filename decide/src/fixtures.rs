@@ -5,9 +5,9 @@
 use eventlog::{Offset, Record, Stored, TopicPartition, event};
 use runtime::Chance;
 use schemas::{
-    Address, AssetId, BillingAccountId, ChangeKind, ConditionId, FillId, FillKind, Hash32, IdempotencyKey,
-    MarketVersion, Mode, OrderStatus, OrderType, Outcome, Price, Shares, Side, TargetId, TargetRowId,
-    TargetStatus, Tick, Timestamp, TxHash, Usdc, UserId,
+    Address, AssetId, BelowFloor, BillingAccountId, ChangeKind, ConditionId, FillId, FillKind, Hash32,
+    IdempotencyKey, MarketVersion, Mode, OrderStatus, OrderType, Outcome, Placement, Price, SellPolicy,
+    Shares, Side, TargetId, TargetRowId, TargetStatus, Tick, Timestamp, TxHash, Usdc, UserId,
     avro::Event,
     codec::Codec,
     events::{
@@ -461,6 +461,11 @@ pub fn history(codec: &Codec, seed: u64, length: usize) -> Vec<(Topic, Address, 
             all.push((Topic::Targets, wallet(wallet_n), input(codec, wallet(wallet_n), &t)));
         }
     }
+    // The third wallet's is read later, if at all.
+    for wallet_n in 1..=2u8 {
+        let read = snapshot(wallet_n, &[(1, "100", "40")]);
+        all.push((Topic::Fills, wallet(wallet_n), input(codec, wallet(wallet_n), &read)));
+    }
     let mut fills: Vec<Fill> = Vec::new();
     let mut revisions = std::collections::BTreeMap::<(IdempotencyKey, u8), i64>::new();
     for n in 0..length {
@@ -521,6 +526,16 @@ pub fn history(codec: &Codec, seed: u64, length: usize) -> Vec<(Topic, Address, 
                 t.revision = 2 + secs;
                 t.policy_revision = 2;
                 t.policy.max_open_orders = Some(i32::try_from(pick(5)).unwrap());
+                match pick(8) {
+                    0 => t.policy.placement = Some(Placement::MarketFak),
+                    1 => t.policy.min_trade_usdc = Some(usd("12")),
+                    2 => t.policy.max_spread = Some(px("0.2")),
+                    3 => t.policy.sell_policy = Some(SellPolicy::FullExit),
+                    4 => t.policy.sizing = Sizing::Auto,
+                    5 => t.policy.max_usdc_per_token = Some(usd("6")),
+                    6 => t.policy.below_floor = Some(BelowFloor::Floor),
+                    _ => t.policy.only_markets = vec!["market-1".into(), "MARKET-2".into()],
+                }
                 t.status =
                     [TargetStatus::Active, TargetStatus::Active, TargetStatus::Paused, TargetStatus::Closing]
                         [usize::try_from(pick(4)).unwrap()];
@@ -534,7 +549,7 @@ pub fn history(codec: &Codec, seed: u64, length: usize) -> Vec<(Topic, Address, 
             10 => {
                 let resolved = TokenResolved {
                     wallet: w,
-                    condition_id: condition(4),
+                    condition_id: condition(u8::try_from(pick(4) + 1).unwrap()),
                     payouts: Vec::new(),
                     resolved_at: at(secs),
                 };
@@ -555,10 +570,11 @@ pub fn history(codec: &Codec, seed: u64, length: usize) -> Vec<(Topic, Address, 
                 let shares = Shares::from_micro(i64::try_from(pick(80_000_000) + 1_000_000).unwrap());
                 let price = Price::from_micro(i64::try_from(pick(970_000) + 15_000).unwrap());
                 let mut f = fill_of(wallet_n, n as u64 + 1, m, o, side, shares, price, secs);
-                if pick(12) == 0 {
-                    f.facts = None;
-                } else {
-                    f.book = Some(book(f.asset.clone(), "0.30", "0.70"));
+                match pick(12) {
+                    0 => f.facts = None,
+                    1 => f.facts = Some(MarketFacts { accepting_orders: false, ..facts(m) }),
+                    2 => f.facts = Some(MarketFacts { fee_rate: 70_000, ..facts(m) }),
+                    _ => f.book = Some(book(f.asset.clone(), "0.30", "0.70")),
                 }
                 fills.push(f.clone());
                 push(&mut all, Topic::Fills, input(codec, w, &f));

@@ -88,8 +88,10 @@ impl Rig {
 
     /// Lets everybody run for a while of the clock's time.
     async fn pass(&self, ms: u64) {
-        for _ in 0..ms.div_ceil(10) {
-            self.clock.advance(Duration::from_millis(10));
+        // Long times in larger steps: nobody does anything in between that is worth waiting for.
+        let step = (ms / 40).max(10);
+        for _ in 0..ms.div_ceil(step) {
+            self.clock.advance(Duration::from_millis(step));
             for _ in 0..30 {
                 tokio::task::yield_now().await;
             }
@@ -423,14 +425,47 @@ async fn a_zombie_and_its_successor_do_no_harm() {
     for (n, some) in (0..).zip(records.chunks(10)) {
         // Whoever holds it goes on deciding, and finds out when it commits.
         rig.put(some.to_vec()).await;
-        rig.log.evict(GROUP, TopicPartition::new(Topic::Fills, n % PARTITIONS));
+        for _ in 0..n % 7 {
+            tokio::task::yield_now().await;
+        }
+        for p in 0..PARTITIONS {
+            rig.log.evict(GROUP, TopicPartition::new(Topic::Fills, p));
+        }
         rig.settle().await;
     }
+    assert!(rig.board.figures().troubles["decide_commit"] > 0, "nobody was a zombie");
     let report = rig.check().await;
     assert_eq!(report.foreign_records, 0);
     assert_eq!(rig.decided(), undisturbed(&records, 10).await);
     first.stop(&rig).await;
     second.stop(&rig).await;
+}
+
+#[tokio::test]
+async fn a_crash_at_any_step_loses_nothing_and_doubles_nothing() {
+    let codec = Codec::bundled().unwrap();
+    let records = history(&codec, 101, 60);
+    let expected = undisturbed(&records, 30).await;
+    for step in (0..12).chain((12..60).step_by(6)) {
+        let rig = Rig::new(step % 2 == 0);
+        for (n, some) in (0..).zip(records.chunks(30)) {
+            let decider = rig.start(n);
+            rig.pass(100).await;
+            rig.put(some.to_vec()).await;
+            // Each step further into taking over, deciding, committing, and leaving a snapshot.
+            for _ in 0..step {
+                tokio::task::yield_now().await;
+            }
+            decider.kill();
+            rig.pass(11_000).await;
+        }
+        let last = rig.start(9);
+        rig.settle().await;
+        rig.check().await;
+        let undated = |all: &BTreeMap<String, (Outcome, String)>| all.keys().cloned().collect::<Vec<_>>();
+        assert_eq!(undated(&rig.decided()), undated(&expected), "step {step}");
+        last.stop(&rig).await;
+    }
 }
 
 /// Appends what another owner would have committed next, past all fencing.

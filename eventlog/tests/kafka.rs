@@ -1,5 +1,11 @@
 //! The Kafka backend against a real broker: the conformance suite, and what only Kafka can get wrong.
-#![allow(clippy::disallowed_methods, reason = "a test's patience is real time")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "tests: a promise that is not kept panics, and patience is real time"
+)]
 
 #[path = "kafka/proxy.rs"]
 mod proxy;
@@ -13,7 +19,8 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use eventlog::{
-    Append, Expected, Group, Log, LogError, Offset, Polled, Record, Stored, TopicPartition, VenueKind, Written,
+    Append, Expected, Group, Log, LogError, Offset, Polled, Record, Stored, TopicPartition, VenueKind,
+    Written,
     conformance::{
         Consumer, Harness, Lost,
         worker::{Job, Worker},
@@ -41,12 +48,6 @@ struct Kafka {
     proxy: Option<Proxy>,
 }
 
-impl Kafka {
-    fn at(&self, address: &str) -> String {
-        format!("{address}/{}.", testkit::unique("log"))
-    }
-}
-
 async fn harness(test: &str) -> Option<Kafka> {
     let brokers = testkit::kafka_or_skip(test).await?;
     let proxy = if test.contains("lost") { proxy(&brokers).await } else { None };
@@ -72,7 +73,8 @@ async fn open(config: KafkaConfig, expected: &Expected) -> Result<Arc<dyn Log>, 
 #[async_trait]
 impl Harness for Kafka {
     async fn fresh(&self) -> String {
-        self.at(&self.proxy.as_ref().map_or_else(|| self.brokers.clone(), Proxy::address))
+        let address = self.proxy.as_ref().map_or_else(|| self.brokers.clone(), Proxy::address);
+        format!("{address}/{}.", testkit::unique("log"))
     }
 
     async fn open(&self, place: &str, expected: &Expected) -> Result<Arc<dyn Log>, LogError> {

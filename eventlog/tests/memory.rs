@@ -44,10 +44,6 @@ impl Harness for Memory {
         Ok(Arc::new(log))
     }
 
-    fn has_processes(&self) -> bool {
-        false
-    }
-
     async fn lose_next_commit(&self, place: &str, _log: &Arc<dyn Log>, lost: Lost) -> bool {
         self.logs.lock().unwrap()[place].faults().lose_next_commit(lost);
         true
@@ -66,7 +62,7 @@ mod plain {
         Some(Memory { options: MemoryOptions::default(), logs: Mutex::default() })
     }
 
-    eventlog::conformance_suite!(harness);
+    eventlog::conformance_suite!(harness, in one process);
 }
 
 /// The same with offsets that skip behind each commit.
@@ -77,5 +73,5 @@ mod with_markers {
         Some(Memory { options: MemoryOptions { markers: true }, logs: Mutex::default() })
     }
 
-    eventlog::conformance_suite!(harness);
+    eventlog::conformance_suite!(harness, in one process);
 }

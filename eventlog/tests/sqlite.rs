@@ -356,6 +356,10 @@ async fn a_killed_process_is_missed_before_its_session_ends() {
     let begin = Instant::now();
     heir.until("everything", PATIENCE, |c| c.held.len() == 4).await;
     assert!(begin.elapsed() < Duration::from_secs(10), "only after {:?}", begin.elapsed());
+    // Each change of hands has an epoch of its own.
+    let file = Connection::open(&place).unwrap();
+    let epochs: i64 = file.query_row("SELECT min(epoch) FROM claims", [], |r| r.get(0)).unwrap();
+    assert_eq!(epochs, 2);
 }
 
 fn numbered(to: TopicPartition, n: i32) -> Append {
@@ -365,6 +369,39 @@ fn numbered(to: TopicPartition, n: i32) -> Append {
         .headers
         .push(eventlog::Header { name: "n".into(), value: Some(Bytes::from(n.to_string())) });
     append
+}
+
+/// Through the same handle, and through another as another process has it: a waiting poll returns within a
+/// few milliseconds of the commit. The best of twenty, since the machine may be busy.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_waiting_member_is_woken_within_milliseconds() {
+    let h = Sqlite::new();
+    let place = h.fresh().await;
+    let log = h.open(&place, &expected()).await.unwrap();
+    let other = h.open(&place, &expected()).await.unwrap();
+    // Nothing of its own makes it look for a long time.
+    let group = Group { name: "g".into(), topics: vec![Topic::Fills], session: PATIENCE * 10 };
+    let mut member = Consumer::join(&log, group).await;
+    member.until("everything", PATIENCE, |c| c.held.len() == 4).await;
+    for (name, writer, aim) in [("same handle", &log, 10), ("another handle", &other, 20)] {
+        let mut best = PATIENCE;
+        for _ in 0..20 {
+            let (committed, seen) = tokio::join!(
+                async {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                    assert!(matches!(writer.append(vec![text(fills(0), "x")]).await, Written::Done(_)));
+                    Instant::now()
+                },
+                async {
+                    let polled = member.member.poll(10, PATIENCE).await.unwrap();
+                    assert!(matches!(polled, Polled::Records(_)), "{polled:?}");
+                    Instant::now()
+                }
+            );
+            best = best.min(seen.saturating_duration_since(committed));
+        }
+        assert!(best < Duration::from_millis(aim), "{name}: {best:?} at best");
+    }
 }
 
 /// A shell waits for several things at once, and drops the poll when another comes first.

@@ -167,9 +167,17 @@ impl<'i> Admin<'i> {
             TargetCommand::List { tenant } => {
                 let tenant = self.find(tenant).await?;
                 for target in self.accounts.target_list(tenant).await.map_err(Error::said)? {
-                    let settings: Vec<String> =
-                        policy::pairs(&target.policy).iter().map(|(name, value)| format!("{name}={value}")).collect();
-                    println!("{} {:<8} {:<10} {}", target.wallet, target.status, target.mode, settings.join(" "));
+                    let settings: Vec<String> = policy::pairs(&target.policy)
+                        .iter()
+                        .map(|(name, value)| format!("{name}={value}"))
+                        .collect();
+                    println!(
+                        "{} {:<8} {:<10} {}",
+                        target.wallet,
+                        target.status,
+                        target.mode,
+                        settings.join(" ")
+                    );
                 }
             }
         }
@@ -181,7 +189,15 @@ impl<'i> Admin<'i> {
     /// # Errors
     /// Whatever went wrong.
     pub async fn grant(&self, command: &GrantCommand) -> Result<(), Error> {
-        let GrantCommand::Set { tenant, per_order, daily, hourly_orders, per_market, expires_in_hours, revoke } = command;
+        let GrantCommand::Set {
+            tenant,
+            per_order,
+            daily,
+            hourly_orders,
+            per_market,
+            expires_in_hours,
+            revoke,
+        } = command;
         let account = self.find(tenant).await?;
         if *revoke {
             let grant = self.accounts.grant_revoke(account).await.map_err(Error::said)?;
@@ -218,7 +234,8 @@ fn dollars(text: Option<&str>) -> Result<Option<Usdc>, Error> {
 fn read_key(file: &Path) -> Result<(LocalSigner, Zeroizing<[u8; 32]>), Error> {
     let unreadable = |e: std::io::Error| Error::Argument(format!("{}: {e}", file.display()));
     let text = Zeroizing::new(std::fs::read_to_string(file).map_err(unreadable)?);
-    let signer = LocalSigner::from_hex(&text).map_err(|e| Error::Argument(format!("{}: {e}", file.display())))?;
+    let signer =
+        LocalSigner::from_hex(&text).map_err(|e| Error::Argument(format!("{}: {e}", file.display())))?;
     let digits = text.trim();
     let mut key = Zeroizing::new([0; 32]);
     const_hex::decode_to_slice(digits.strip_prefix("0x").unwrap_or(digits), key.as_mut_slice())

@@ -119,11 +119,14 @@ impl Config {
         if let Some(file) = file {
             let text = std::fs::read_to_string(file)
                 .map_err(|e| Error::Config(format!("{}: {e}", file.display())))?;
-            let given: toml::Table =
-                text.parse().map_err(|e: toml::de::Error| Error::Config(format!("{}: {e}", file.display())))?;
+            let given: toml::Table = text
+                .parse()
+                .map_err(|e: toml::de::Error| Error::Config(format!("{}: {e}", file.display())))?;
             overlay(&mut table, given);
         }
-        toml::Value::Table(table).try_into().map_err(|e: toml::de::Error| Error::Config(e.message().to_owned()))
+        toml::Value::Table(table)
+            .try_into()
+            .map_err(|e: toml::de::Error| Error::Config(e.message().to_owned()))
     }
 }
 

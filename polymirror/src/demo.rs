@@ -22,7 +22,11 @@ const POLICIES: [&[&str]; 3] = [
 ///
 /// # Errors
 /// A database that cannot be used.
-pub async fn set_up(installation: &Installation, database: &Database, leaders: &[Address]) -> Result<(), Error> {
+pub async fn set_up(
+    installation: &Installation,
+    database: &Database,
+    leaders: &[Address],
+) -> Result<(), Error> {
     let admin = Admin::open(installation, database).await?;
     if admin.find(HANDLE).await.is_ok() {
         return Ok(());

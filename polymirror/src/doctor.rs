@@ -53,7 +53,12 @@ pub async fn run(installation: &Installation) -> Result<ExitCode, Error> {
 }
 
 async fn within(look: impl Future<Output = Found>) -> Found {
-    let late = || Found::Wrong(format!("no answer within {} s: check that it runs and can be reached", PATIENCE.as_secs()));
+    let late = || {
+        Found::Wrong(format!(
+            "no answer within {} s: check that it runs and can be reached",
+            PATIENCE.as_secs()
+        ))
+    };
     tokio::time::timeout(PATIENCE, look).await.unwrap_or_else(|_| late())
 }
 
@@ -109,7 +114,10 @@ async fn database(installation: &Installation) -> Vec<(&'static str, Found)> {
         Ok(Err(error)) => return vec![("database", Found::Wrong(error.to_string()))],
         Err(_) => return vec![("database", within(std::future::pending()).await)],
     };
-    let mut out = vec![("database", Found::Well(if private { "the private Postgres" } else { "as configured" }.into()))];
+    let mut out = vec![(
+        "database",
+        Found::Well(if private { "the private Postgres" } else { "as configured" }.into()),
+    )];
     for (name, role) in [
         ("app_user", Role::AppUser),
         ("projector", Role::Projector),

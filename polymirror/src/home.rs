@@ -19,7 +19,10 @@ impl Home {
     /// A path that is no directory, or cannot be made or entered.
     pub fn open(dir: &Path) -> Result<Self, Error> {
         let unusable = |e: std::io::Error| {
-            Error::DataDir(format!("{}: {e}. Choose another with --data-dir, or mend its permissions", dir.display()))
+            Error::DataDir(format!(
+                "{}: {e}. Choose another with --data-dir, or mend its permissions",
+                dir.display()
+            ))
         };
         // Others may pass through to what is theirs: Postgres runs as another user when we are root.
         fs::DirBuilder::new().recursive(true).mode(0o711).create(dir).map_err(unusable)?;

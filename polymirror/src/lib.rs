@@ -88,7 +88,8 @@ async fn run(cli: Cli) -> Result<ExitCode, Error> {
     }
     let installation = Installation::open(config)?;
     match &cli.command {
-        Command::Up(args) if up::has_screen(args) => logging::to_file(&installation.home.program_log(), json)?,
+        // The terminal shows what flows, and nothing else.
+        Command::Up(_) => logging::to_file(&installation.home.program_log(), json)?,
         _ => logging::to_stderr(json),
     }
     match cli.command {
@@ -129,8 +130,12 @@ async fn run(cli: Cli) -> Result<ExitCode, Error> {
         }
         Command::Replay(args) => replay_command::run(&Shared::open(&installation).await?, args.show).await,
         Command::Doctor => doctor::run(&installation).await,
-        Command::Tenant(command) => administer(&installation, async |admin| admin.tenant(&command).await).await,
-        Command::Target(command) => administer(&installation, async |admin| admin.target(&command).await).await,
+        Command::Tenant(command) => {
+            administer(&installation, async |admin| admin.tenant(&command).await).await
+        }
+        Command::Target(command) => {
+            administer(&installation, async |admin| admin.target(&command).await).await
+        }
         Command::Grant(command) => administer(&installation, async |admin| admin.grant(&command).await).await,
     }
 }

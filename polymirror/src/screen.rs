@@ -43,7 +43,10 @@ pub fn full(header: &Header, figures: &Figures, up_for: Duration) -> Vec<String>
     let lag: Vec<String> = figures.lag.iter().map(|(stage, n)| format!("{stage} {n}")).collect();
     out.push(format!("lag        {}", if lag.is_empty() { "-".to_owned() } else { lag.join("   ") }));
     let troubles: Vec<String> = figures.troubles.iter().map(|(kind, n)| format!("{kind} {n}")).collect();
-    out.push(format!("troubles   {}", if troubles.is_empty() { "none".to_owned() } else { troubles.join("   ") }));
+    out.push(format!(
+        "troubles   {}",
+        if troubles.is_empty() { "none".to_owned() } else { troubles.join("   ") }
+    ));
     out.into_iter().flat_map(|line| wrap(&line)).collect()
 }
 
@@ -152,7 +155,15 @@ mod tests {
     fn the_screen_tells_what_flows() {
         let header = Header { lines: vec!["log  SQLite".into()] };
         let text = full(&header, &figures(), Duration::from_secs(100)).join("\n");
-        for part in ["1234", "12.3 a second", "ok 700, vwap_floor_breach 530", "4.2 ms", "18.9 ms", "execute 3", "none"] {
+        for part in [
+            "1234",
+            "12.3 a second",
+            "ok 700, vwap_floor_breach 530",
+            "4.2 ms",
+            "18.9 ms",
+            "execute 3",
+            "none",
+        ] {
             assert!(text.contains(part), "{part} is missing from:\n{text}");
         }
         assert!(!text.contains("stale_fill"), "reasons that never came are left out");

@@ -49,7 +49,12 @@ pub fn report(tape: &TapeReport) {
     if tape.rows == 0 && tape.broken.is_empty() {
         return;
     }
-    eprintln!("tape: {} rows, {} repeated ones dropped, {} broken", tape.rows, tape.repeated, tape.broken.len());
+    eprintln!(
+        "tape: {} rows, {} repeated ones dropped, {} broken",
+        tape.rows,
+        tape.repeated,
+        tape.broken.len()
+    );
     for row in tape.broken.iter().chain(&tape.broken_markets).take(BROKEN_SHOWN) {
         eprintln!("tape_row_broken: {row}");
     }
@@ -58,7 +63,10 @@ pub fn report(tape: &TapeReport) {
         eprintln!("tape_row_broken: and {more} more");
     }
     if tape.markets_without_facts > 0 {
-        eprintln!("tape: {} markets have no facts in --markets; theirs are inferred", tape.markets_without_facts);
+        eprintln!(
+            "tape: {} markets have no facts in --markets; theirs are inferred",
+            tape.markets_without_facts
+        );
     }
 }
 
@@ -66,7 +74,12 @@ pub fn report(tape: &TapeReport) {
 ///
 /// # Errors
 /// A port that is taken, a tape that cannot be read.
-pub async fn run(config: &Config, args: SimulateArgs, clock: Arc<dyn Clock>, stop: Stop) -> Result<(), Error> {
+pub async fn run(
+    config: &Config,
+    args: SimulateArgs,
+    clock: Arc<dyn Clock>,
+    stop: Stop,
+) -> Result<(), Error> {
     let prints = match tape(&args.tape)? {
         Some(tape) => Prints::Tape(tape),
         None => {

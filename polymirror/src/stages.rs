@@ -13,11 +13,7 @@ use venue::{
     signing::ExchangeTable,
 };
 
-use crate::{
-    drain::Reader,
-    error::Error,
-    installation::Installation,
-};
+use crate::{drain::Reader, error::Error, installation::Installation};
 
 /// Connections of a stage's pool.
 const POOL: u32 = 4;
@@ -25,7 +21,8 @@ const POOL: u32 = 4;
 const GATE_POOL: u32 = 16;
 
 /// Decide's group and inputs.
-pub const DECIDE: Reader = Reader { group: decide::shell::GROUP, topics: &[Topic::Targets, Topic::Orders, Topic::Fills] };
+pub const DECIDE: Reader =
+    Reader { group: decide::shell::GROUP, topics: &[Topic::Targets, Topic::Orders, Topic::Fills] };
 /// Execute's group and inputs.
 pub const EXECUTE: Reader = Reader { group: execute::shell::intake::GROUP, topics: &[Topic::Intents] };
 /// Project's group and inputs.
@@ -103,7 +100,12 @@ pub async fn decide(shared: &Shared, stop: Stop) -> Result<(), Error> {
 ///
 /// # Errors
 /// What retrying does not mend.
-pub async fn execute(shared: &Shared, database: &Connections, simulator: &str, stop: Stop) -> Result<(), Error> {
+pub async fn execute(
+    shared: &Shared,
+    database: &Connections,
+    simulator: &str,
+    stop: Stop,
+) -> Result<(), Error> {
     let installation = &shared.installation;
     // The pool is the ledger's own; this one only asks whether the database is this program's.
     installation.pool(database, Role::Executor, 1).await?.close().await;

@@ -34,8 +34,8 @@ struct Running {
     api: Stop,
 }
 
-/// Whether the terminal shows a screen: then the log goes to a file.
-pub fn has_screen(args: &UpArgs) -> bool {
+/// Whether the terminal shows a screen, or lines.
+fn has_screen(args: &UpArgs) -> bool {
     !args.plain && std::io::stdout().is_terminal()
 }
 
@@ -79,8 +79,12 @@ async fn start_simulator(installation: &Installation, args: &UpArgs) -> Result<O
         Some(tape) => Prints::Tape(tape),
         None => Prints::Seeded(simulate::seeded(config, None, args.fills_per_second)),
     };
-    let options =
-        Options { prints, port: config.port, state: Some(installation.home.simulator()), ..Options::default() };
+    let options = Options {
+        prints,
+        port: config.port,
+        state: Some(installation.home.simulator()),
+        ..Options::default()
+    };
     let clock = installation.clock.clone();
     let simulator = Simulator::builder().options(options).clock(clock).start().await.map_err(Error::said)?;
     simulate::report(simulator.handle().tape_report());
@@ -172,7 +176,11 @@ fn header(installation: &Installation, database: &Database, venue: &str) -> Head
             format!("database  {postgres}"),
             format!("venue     simulator, {venue}"),
             format!("api       http://{}", installation.config.api.listen),
-            format!("data      {}", installation.home.dir().display()),
+            format!(
+                "data      {} (program log: {})",
+                installation.home.dir().display(),
+                installation.home.program_log().display()
+            ),
         ],
     }
 }

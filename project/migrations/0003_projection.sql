@@ -43,6 +43,8 @@ create table poly_copy_trade_fills (
 create index poly_copy_trade_fills_recent on poly_copy_trade_fills (billing_account_id, created_at desc);
 create index poly_copy_trade_fills_position on poly_copy_trade_fills (billing_account_id, target_id, asset, mode)
     where filled_shares > 0 or (side = 'SELL' and not is_final) or position_lifecycle is not null;
+create index poly_copy_trade_fills_sales on poly_copy_trade_fills (billing_account_id, target_id, asset, mode)
+    where side = 'SELL';
 create index poly_copy_trade_fills_unsettled on poly_copy_trade_fills (billing_account_id) where not is_final;
 
 -- The attempts behind a row of the ledger: full states, the highest revision of each.

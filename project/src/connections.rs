@@ -1,12 +1,9 @@
 //! From one URL and the roles' passwords to each role's connections.
 
-use std::{str::FromStr, time::Duration};
+use std::str::FromStr;
 
 use secrecy::{ExposeSecret, SecretString};
-use sqlx::{
-    Connection, PgConnection, PgPool,
-    postgres::{PgConnectOptions, PgPoolOptions},
-};
+use sqlx::{Connection, PgConnection, PgPool, postgres::PgConnectOptions};
 
 use crate::{
     passwords::{RolePasswords, variable_of},
@@ -85,8 +82,9 @@ impl From<sqlx::Error> for ConnectError {
 }
 
 impl Connections {
-    /// From the URL of a user who may set up the database (a private cluster's superuser, `DATABASE_URL`), and the
-    /// roles' passwords. A stage that only runs needs the place from the URL and its own role's password.
+    /// From the URL of a user who may set up the database (a private cluster's superuser, `DATABASE_URL`),
+    /// and the roles' passwords. A stage that only runs needs the place from the URL and its own role's
+    /// password.
     ///
     /// # Errors
     /// Text that is no URL of a database.
@@ -109,9 +107,7 @@ impl Connections {
     }
 
     pub(crate) fn password(&self, role: Role) -> Result<&SecretString, ConnectError> {
-        self.passwords
-            .get(role)
-            .ok_or_else(|| ConnectError::NoPassword { role, variable: variable_of(role) })
+        self.passwords.get(role).ok_or_else(|| ConnectError::NoPassword { role, variable: variable_of(role) })
     }
 
     /// How a role connects.
@@ -138,8 +134,8 @@ impl Connections {
 }
 
 pub(crate) async fn pool(options: PgConnectOptions, size: u32) -> Result<PgPool, ConnectError> {
-    // The bare connect first: where nobody listens, a pool would try until its own timeout and answer with that.
+    // The bare connect first: where nobody listens, a pool would try until its own timeout and answer with
+    // that.
     PgConnection::connect_with(&options).await?.close().await?;
-    let pool = PgPoolOptions::new().max_connections(size).acquire_timeout(Duration::from_secs(10));
-    Ok(pool.connect_with(options).await?)
+    Ok(pgpool::options(size).connect_with(options).await?)
 }

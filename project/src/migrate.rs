@@ -72,7 +72,9 @@ pub enum MigrateError {
     )]
     Otherwise(i64),
     /// A migration failed; nothing of it stayed.
-    #[error("database_migration_failed: migration {version}: {source}. Nothing of it was kept; the cause stands before")]
+    #[error(
+        "database_migration_failed: migration {version}: {source}. Nothing of it was kept; the cause stands before"
+    )]
     Failed {
         /// The migration.
         version: i64,
@@ -105,8 +107,8 @@ impl MigrateError {
     }
 }
 
-/// Makes the roles, and brings the database to this program's version, as `owner`. Does nothing where all is as it
-/// should be. Several processes may call it at once.
+/// Makes the roles, and brings the database to this program's version, as `owner`. Does nothing where all is
+/// as it should be. Several processes may call it at once.
 pub async fn migrate(connections: &Connections, chance: &Chance) -> Result<(), MigrateError> {
     roles::ensure(connections, chance).await?;
     let options = connections.options(Role::Owner)?;

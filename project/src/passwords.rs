@@ -45,9 +45,7 @@ pub enum PasswordError {
         why: &'static str,
     },
     /// A password that cannot be one.
-    #[error(
-        "password_invalid: {name}: a password is 12 to 128 printable ASCII characters, without spaces"
-    )]
+    #[error("password_invalid: {name}: a password is 12 to 128 printable ASCII characters, without spaces")]
     NotAPassword {
         /// The variable that holds it.
         name: String,
@@ -146,7 +144,8 @@ impl RolePasswords {
         Ok(Self(passwords))
     }
 
-    /// With those that the environment gives in place of these; `lookup` is `|name| std::env::var(name).ok()`.
+    /// With those that the environment gives in place of these; `lookup` is `|name|
+    /// std::env::var(name).ok()`.
     ///
     /// # Errors
     /// A variable that holds no password.

@@ -32,7 +32,8 @@ impl PgHasArrayType for Tz {
 
 impl Encode<'_, Postgres> for Tz {
     fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
-        // Out of range here is out of range there too: let the server say so, about its own lowest value but one.
+        // Out of range here is out of range there too: let the server say so, about its own lowest value but
+        // one.
         let since = self.0.micros().checked_sub(EPOCH).unwrap_or(i64::MIN + 1);
         <i64 as Encode<Postgres>>::encode_by_ref(&since, buffer)
     }
@@ -56,4 +57,21 @@ pub async fn begin_as(pool: &PgPool, user: UserId) -> Result<Transaction<'static
         .execute(&mut *transaction)
         .await?;
     Ok(transaction)
+}
+
+/// Whether an error says that the database is away, or on its way up or down: the same call may succeed
+/// later. All else is about the call, or needs a person.
+pub fn is_away(error: &sqlx::Error) -> bool {
+    match error {
+        // Serialization, resources, an operator's hand, the connection, an idle transaction that was ended.
+        sqlx::Error::Database(e) => e.code().is_some_and(|code| {
+            ["40", "53", "55", "57", "08", "25"].iter().any(|class| code.starts_with(class))
+        }),
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed => true,
+        _ => false,
+    }
 }

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use schemas::{Outcome, OrderStatus, Reason, Timestamp};
+use schemas::{OrderStatus, Outcome, Reason, Timestamp};
 use sqlx::{PgConnection, Row};
 
 use crate::pg::Tz;
@@ -37,7 +37,7 @@ pub async fn sync_health(connection: &mut PgConnection, now: Timestamp) -> Resul
              count(*) filter (where synced_at is null) as never
          from poly_copy_trade_fills where not is_final",
     )
-    .bind(Tz(now.minus(Duration::from_mins(1))))
+    .bind(Tz(now.minus(Duration::from_secs(60))))
     .fetch_one(connection)
     .await?;
     let oldest: Option<Tz> = row.try_get("oldest")?;
@@ -67,7 +67,9 @@ pub async fn decisions_by_reason(
 }
 
 /// How many copies stand where, for this transaction's user.
-pub async fn copies_by_status(connection: &mut PgConnection) -> Result<BTreeMap<OrderStatus, u64>, QueryError> {
+pub async fn copies_by_status(
+    connection: &mut PgConnection,
+) -> Result<BTreeMap<OrderStatus, u64>, QueryError> {
     let rows = sqlx::query("select status, count(*) as n from poly_copy_trade_fills group by status")
         .fetch_all(connection)
         .await?;

@@ -16,7 +16,8 @@ use crate::{
     store::{PgStore, Store, StoreError},
 };
 
-/// The tables that are built from the log. The offsets first: whoever writes the others has locked them before.
+/// The tables that are built from the log. The offsets first: whoever writes the others has locked them
+/// before.
 pub const TABLES: [&str; 4] =
     ["projection_offsets", "poly_copy_trade_fills", "poly_copy_trade_attempts", "poly_copy_trade_decisions"];
 
@@ -106,7 +107,12 @@ impl Rebuild {
     ///
     /// # Errors
     /// Log or database; call again, or begin anew.
-    pub async fn catch_up(&mut self, log: &dyn Log, codec: &Codec, batch: usize) -> Result<Built, RebuildError> {
+    pub async fn catch_up(
+        &mut self,
+        log: &dyn Log,
+        codec: &Codec,
+        batch: usize,
+    ) -> Result<Built, RebuildError> {
         let mut built = Built::default();
         for topic in TOPICS {
             for partition in 0..log.manifest().partitions(topic) {
@@ -177,17 +183,20 @@ impl Rebuild {
         Ok(())
     }
 
-    /// Puts the second set in place of the live one, and drops that. A projector that runs finds itself overtaken,
-    /// reads how far the new tables are, and goes on from there; requests wait for the moment it takes.
+    /// Puts the second set in place of the live one, and drops that. A projector that runs finds itself
+    /// overtaken, reads how far the new tables are, and goes on from there; requests wait for the moment it
+    /// takes.
     ///
     /// # Errors
-    /// The locks were not to be had within ten seconds, or log or server refuse; the live tables are as they were.
+    /// The locks were not to be had within ten seconds, or log or server refuse; the live tables are as they
+    /// were.
     pub async fn swap(mut self, log: &dyn Log, codec: &Codec) -> Result<(), RebuildError> {
         let mut owner = owner(&self.connections).await?;
         let mut transaction = owner.begin().await?;
-        // From here on the live tables stand still, so the end of the log is past all that they hold: a projector
-        // must not find itself set back in a partition where nothing more comes.
-        let still = "set local lock_timeout = '10s'; lock table public.projection_offsets in access exclusive mode";
+        // From here on the live tables stand still, so the end of the log is past all that they hold: a
+        // projector must not find itself set back in a partition where nothing more comes.
+        let still =
+            "set local lock_timeout = '10s'; lock table public.projection_offsets in access exclusive mode";
         sqlx::raw_sql(still).execute(&mut *transaction).await?;
         self.catch_up(log, codec, LAST_BATCH).await?;
         self.store.pool().close().await;

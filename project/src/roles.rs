@@ -1,7 +1,7 @@
 //! The five logins (`behaviour.md` 7), and how they come to be on a server.
 //!
-//! Roles belong to a whole server, databases are many: several processes, each with a database of its own, may
-//! run [`ensure`] on one server at once.
+//! Roles belong to a whole server, databases are many: several processes, each with a database of its own,
+//! may run [`ensure`] on one server at once.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -16,7 +16,8 @@ use crate::{
 /// A login role. None has a power of its own, bypasses row-level security, or is a member of another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
-    /// Owns database, schemas and tables. Held by migrations, the rebuild's swap and the operator; by no stage.
+    /// Owns database, schemas and tables. Held by migrations, the rebuild's swap and the operator; by no
+    /// stage.
     Owner,
     /// Every request of a tenant, with `app.current_user_id` set.
     AppUser,
@@ -116,8 +117,8 @@ impl RolesError {
 /// Any number, the same in every process: whoever sets up roles on a server holds this lock.
 const LOCK: i64 = 0x706f_6c79_726f_6c65;
 
-/// How often a change that another process made at the same moment is looked at again. Each time somebody else
-/// has come further, so a handful is plenty.
+/// How often a change that another process made at the same moment is looked at again. Each time somebody
+/// else has come further, so a handful is plenty.
 const TRIES: usize = 20;
 
 /// Tries again where another process changed the same row of a catalogue at the same moment.
@@ -191,7 +192,13 @@ async fn ensure_role(
         sqlx::raw_sql(AssertSqlSafe(make)).execute(connection).await.map_err(weak)?;
         return Ok(());
     };
-    let powers = ["is a superuser", "bypasses row-level security", "may make roles", "may make databases", "may replicate"];
+    let powers = [
+        "is a superuser",
+        "bypasses row-level security",
+        "may make roles",
+        "may make databases",
+        "may replicate",
+    ];
     for (column, power) in powers.into_iter().enumerate() {
         if found.try_get::<bool, _>(column)? {
             return Err(RolesError::TooPowerful { role, power: power.to_owned() });
@@ -252,14 +259,15 @@ async fn take_over(connections: &Connections) -> Result<(), RolesError> {
     let mut connection = connect(admin).await?;
     sqlx::query("select pg_advisory_lock($1)").bind(LOCK).execute(&mut connection).await?;
     let weak = |source| admin_error(admin, "hand the database over to `owner`", source);
-    let (database, user, is_ours, schema_is_ours, is_super): (String, String, bool, bool, bool) = sqlx::query_as(
-        "select quote_ident(current_database()), quote_ident(current_user),
+    let (database, user, is_ours, schema_is_ours, is_super): (String, String, bool, bool, bool) =
+        sqlx::query_as(
+            "select quote_ident(current_database()), quote_ident(current_user),
              (select pg_get_userbyid(datdba) = 'owner' from pg_database where datname = current_database()),
              (select pg_get_userbyid(nspowner) = 'owner' from pg_namespace where nspname = 'public'),
              (select rolsuper from pg_roles where rolname = current_user)",
-    )
-    .fetch_one(&mut connection)
-    .await?;
+        )
+        .fetch_one(&mut connection)
+        .await?;
     if !is_ours || !schema_is_ours {
         // Only a superuser may give away without being a member of who receives.
         let (join, leave) = if is_super {

@@ -1,5 +1,5 @@
-//! What Postgres keeps in place of a password: the SCRAM-SHA-256 verifier (RFC 5803, RFC 7677). Made here, so that the
-//! password itself never stands in a statement.
+//! What Postgres keeps in place of a password: the SCRAM-SHA-256 verifier (RFC 5803, RFC 7677). Made here, so
+//! that the password itself never stands in a statement.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use hmac::{Hmac, KeyInit, Mac};
@@ -41,8 +41,8 @@ fn hmac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
 mod tests {
     use super::*;
 
-    /// The exchange of RFC 7677, section 3: user `user`, password `pencil`. The server signature it ends with is
-    /// HMAC(ServerKey, AuthMessage).
+    /// The exchange of RFC 7677, section 3: user `user`, password `pencil`. The server signature it ends with
+    /// is HMAC(ServerKey, AuthMessage).
     #[test]
     fn the_exchange_of_rfc_7677_ends_with_its_server_signature() {
         let salt = BASE64_STANDARD.decode("W22ZaJ0SNY7soEsUEjb6gQ==").unwrap();

@@ -1,5 +1,5 @@
-//! Who may touch what, held against the catalogue (`behaviour.md` 7). A table, column or role that is not on this
-//! page fails the test, and so does one on this page that is not there.
+//! Who may touch what, held against the catalogue (`behaviour.md` 7). A table, column or role that is not on
+//! this page fails the test, and so does one on this page that is not there.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod common;
@@ -134,8 +134,10 @@ fn page(text: &str) -> Vec<Vec<String>> {
     text.lines()
         .filter(|line| !line.is_empty())
         .map(|line| {
-            // The columns of a command hold spaces: three fields, and four where the page of policies is read.
-            let (head, columns) = line.split_once('(').map_or((line, None), |(head, rest)| (head, Some(rest)));
+            // The columns of a command hold spaces: three fields, and four where the page of policies is
+            // read.
+            let (head, columns) =
+                line.split_once('(').map_or((line, None), |(head, rest)| (head, Some(rest)));
             let mut fields: Vec<String> = head.split_whitespace().map(str::to_owned).collect();
             if let (Some(last), Some(columns)) = (fields.last_mut(), columns) {
                 *last = format!("{last}({columns}");
@@ -245,8 +247,7 @@ async fn nothing_belongs_to_anybody_but_owner_and_nothing_is_open_to_everybody()
          where n.nspname !~ '^(pg_|information_schema)' and a.grantee <> n.nspowner order by 1",
     )
     .await;
-    let expected =
-        "app_user public usage\nexecutor execution usage\nexecutor public usage\nprojector public usage\nrelay public usage";
+    let expected = "app_user public usage\nexecutor execution usage\nexecutor public usage\nprojector public usage\nrelay public usage";
     same(&schemas, &page(expected));
     let database = found(
         &pool,

@@ -38,8 +38,8 @@ fn the_first_event_of_a_key_makes_its_row() {
     assert!(Attempts::default().row().is_none());
 }
 
-/// A close of 10 shares: the first attempt sold 4 and was killed, the second asks for the 6 that are left and has
-/// sold 5 of them.
+/// A close of 10 shares: the first attempt sold 4 and was killed, the second asks for the 6 that are left and
+/// has sold 5 of them.
 #[test]
 fn attempts_of_a_close_are_summed_and_the_newest_says_the_status() {
     let first = sale(tenant(1), 9, 0, 10);
@@ -175,28 +175,36 @@ fn what_cannot_be_taken_is_counted_and_stops_nothing() {
 fn records_before_the_partition_s_place_are_passed_over() {
     let known = tenant(1);
     let owners = BTreeMap::from([(known.account, known.user)]);
-    let records =
-        [stored(common::order_record(0, &order(known, 1, 5)), 3), stored(common::order_record(0, &order(known, 2, 5)), 4)];
+    let records = [
+        stored(common::order_record(0, &order(known, 1, 5)), 3),
+        stored(common::order_record(0, &order(known, 2, 5)), 4),
+    ];
     let codec = Codec::bundled().unwrap();
     let log_id = LogId::from_uuid(Uuid::from_u128(7));
     let progress = Progress { next: Offset(4), ..Progress::start(log_id) };
     let reads = records.iter().map(|r| fold::read(&codec, r)).collect();
     let (batch, _) = fold::fold(log_id, &BTreeMap::from([(records[0].at, progress)]), reads, &owners);
-    assert_eq!(batch.orders.keys().map(|key| key.1).collect::<Vec<_>>(), [order(known, 2, 5).idempotency_key]);
+    assert_eq!(
+        batch.orders.keys().map(|key| key.1).collect::<Vec<_>>(),
+        [order(known, 2, 5).idempotency_key]
+    );
 }
 
 /// Histories of a few closes and purchases: each attempt with its revisions.
 fn histories() -> impl Strategy<Value = Vec<OrderState>> {
-    let attempt = (0_u32..4, 0_i32..3, 1_usize..5, 0_i64..6).prop_map(|(number, attempt, revisions, filled)| {
-        let mut state = if number == 0 { order(tenant(1), number, 5) } else { sale(tenant(1), number, attempt, 5) };
-        let mut states = vec![state.clone()];
-        for revision in 1..revisions {
-            let status = if revision + 1 == revisions { OrderStatus::Cancelled } else { OrderStatus::Open };
-            state = later(&state, status, filled);
-            states.push(state.clone());
-        }
-        states
-    });
+    let attempt =
+        (0_u32..4, 0_i32..3, 1_usize..5, 0_i64..6).prop_map(|(number, attempt, revisions, filled)| {
+            let mut state =
+                if number == 0 { order(tenant(1), number, 5) } else { sale(tenant(1), number, attempt, 5) };
+            let mut states = vec![state.clone()];
+            for revision in 1..revisions {
+                let status =
+                    if revision + 1 == revisions { OrderStatus::Cancelled } else { OrderStatus::Open };
+                state = later(&state, status, filled);
+                states.push(state.clone());
+            }
+            states
+        });
     proptest::collection::vec(attempt, 1..8).prop_map(|attempts| {
         // One history an attempt: of several for the same one, the first stands.
         let mut by_attempt = BTreeMap::new();

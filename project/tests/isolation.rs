@@ -1,6 +1,7 @@
-//! A tenant sees its own rows only, through every role a request can reach; a machine role reaches only the tables
-//! listed for it (invariant 7). Everything here goes by direct SQL, as an attacker inside a request would.
-#![allow(clippy::unwrap_used, reason = "tests")]
+//! A tenant sees its own rows only, through every role a request can reach; a machine role reaches only the
+//! tables listed for it (invariant 7). Everything here goes by direct SQL, as an attacker inside a request
+//! would.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod common;
 
@@ -111,7 +112,12 @@ async fn touched(transaction: &mut Transaction<'static, Postgres>, sql: String) 
     sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut **transaction).await.unwrap().rows_affected()
 }
 
-async fn rows(transaction: &mut Transaction<'static, Postgres>, table: &str, filter: &str, of: Tenant) -> i64 {
+async fn rows(
+    transaction: &mut Transaction<'static, Postgres>,
+    table: &str,
+    filter: &str,
+    of: Tenant,
+) -> i64 {
     sqlx::query_scalar(AssertSqlSafe(format!(
         "select count(*) from {table} where ({filter}) and $1::uuid is not null and $2::uuid is not null"
     )))
@@ -134,7 +140,8 @@ async fn the_page_above_names_every_table_there_is() {
     .unwrap();
     found.retain(|table| table != "_sqlx_migrations");
     for table in found {
-        let listed = TENANT_TABLES.iter().any(|(name, _)| *name == table) || CLOSED_TABLES.contains(&table.as_str());
+        let listed =
+            TENANT_TABLES.iter().any(|(name, _)| *name == table) || CLOSED_TABLES.contains(&table.as_str());
         assert!(listed, "{table} is not looked at by these tests");
     }
 }
@@ -174,15 +181,17 @@ async fn without_a_user_nothing_is_seen_and_a_forged_one_sees_nothing() {
             .execute(&mut *inside)
             .await
             .unwrap();
-        let seen = sqlx::query_scalar("select count(*) from users").fetch_one(&mut *inside).await.unwrap_or(-1);
+        let seen =
+            sqlx::query_scalar("select count(*) from users").fetch_one(&mut *inside).await.unwrap_or(-1);
         assert_eq!(seen, expected, "{forged}");
     }
     // What a transaction set does not outlive it: the next request on the same connection begins with nobody.
     drop(stranger);
-    let left: Option<String> = sqlx::query_scalar("select nullif(current_setting('app.current_user_id', true), '')")
-        .fetch_one(&pool)
-        .await
-        .unwrap();
+    let left: Option<String> =
+        sqlx::query_scalar("select nullif(current_setting('app.current_user_id', true), '')")
+            .fetch_one(&pool)
+            .await
+            .unwrap();
     assert_eq!(left, None);
 }
 
@@ -276,7 +285,9 @@ async fn a_tenant_writes_nothing_of_another_s() {
     }
     // What names no row of its own finds none.
     for sql in [
-        format!("update poly_copy_trade_targets set status = 'paused' where billing_account_id = '{account_b}'"),
+        format!(
+            "update poly_copy_trade_targets set status = 'paused' where billing_account_id = '{account_b}'"
+        ),
         format!("update poly_wallet_grants set revision = 9 where billing_account_id = '{account_b}'"),
         format!("update poly_wallet_connections set revision = 9 where billing_account_id = '{account_b}'"),
         format!("update poly_controls set active = true where billing_account_id = '{account_b}'"),
@@ -294,7 +305,8 @@ async fn no_role_becomes_another() {
     for role in Role::RUNTIME {
         let pool = connections.pool(role, 1).await.unwrap();
         let mut transaction = begin_as(&pool, a.user).await.unwrap();
-        for other in Role::ALL.into_iter().filter(|other| *other != role).map(Role::name).chain(["postgres"]) {
+        for other in Role::ALL.into_iter().filter(|other| *other != role).map(Role::name).chain(["postgres"])
+        {
             let code = refused(&mut transaction, &format!("set role {other}")).await;
             // 22023 where there is no such role.
             assert!(["42501", "22023"].contains(&code.as_str()), "{role} as {other}: {code}");

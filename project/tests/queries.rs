@@ -25,7 +25,8 @@ async fn counts_and_freshness_are_of_the_tenant_s_own_rows() {
     let to = Progress { next: Offset(1), ..Progress::start(LogId::from_uuid(Uuid::from_u128(1))) };
     let mut batch = Batch::default();
     batch.advances.insert(TopicPartition::new(Topic::Orders, 0), (None, to));
-    // Of A: one never confirmed, one confirmed at 1,000, one filled and done with. Of B: one of each, and more.
+    // Of A: one never confirmed, one confirmed at 1,000, one filled and done with. Of B: one of each, and
+    // more.
     for (tenant, more) in [(a, 0), (b, 5)] {
         let mut orders = vec![
             order(tenant, 1, 5),

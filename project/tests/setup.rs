@@ -11,7 +11,7 @@ use tokio::sync::{Mutex, MutexGuard};
 
 /// The server of this test binary, for one test at a time: what they do to roles, others would see.
 struct Turn {
-    turn: MutexGuard<'static, u32>,
+    databases: MutexGuard<'static, u32>,
     admin: PgPool,
     port: u16,
 }
@@ -29,10 +29,10 @@ impl Turn {
             testkit::skip(test, "it changes the roles of a whole server, and TEST_DATABASE_URL names one");
             return None;
         }
-        let turn = TURN.lock().await;
+        let databases = TURN.lock().await;
         let options = PgConnectOptions::from_str(&url("postgres").await).unwrap();
         let port = options.get_port();
-        Some(Self { turn, admin: PgPool::connect_with(options).await.unwrap(), port })
+        Some(Self { databases, admin: PgPool::connect_with(options).await.unwrap(), port })
     }
 
     async fn run(&self, sql: String) {
@@ -40,8 +40,8 @@ impl Turn {
     }
 
     async fn database(&mut self) -> String {
-        *self.turn += 1;
-        let name = format!("setup_{}", *self.turn);
+        *self.databases += 1;
+        let name = format!("setup_{}", *self.databases);
         self.run(format!("create database {name} template template0")).await;
         name
     }
@@ -57,7 +57,11 @@ async fn code(connections: &Connections) -> &'static str {
 
 #[tokio::test]
 async fn many_processes_with_databases_of_their_own_may_migrate_one_new_server_at_once() {
-    let Some(mut turn) = Turn::take("many_processes_with_databases_of_their_own_may_migrate_one_new_server_at_once").await else { return };
+    let Some(mut turn) =
+        Turn::take("many_processes_with_databases_of_their_own_may_migrate_one_new_server_at_once").await
+    else {
+        return;
+    };
     let mut tasks = Vec::new();
     for _ in 0..4 {
         let database = turn.database().await;
@@ -77,13 +81,17 @@ async fn many_processes_with_databases_of_their_own_may_migrate_one_new_server_a
     .fetch_all(&turn.admin)
     .await
     .unwrap();
-    let expected = ["app_user", "executor", "owner", "projector", "relay"].map(|name| (name.to_owned(), false));
+    let expected =
+        ["app_user", "executor", "owner", "projector", "relay"].map(|name| (name.to_owned(), false));
     assert_eq!(roles, expected);
 }
 
 #[tokio::test]
 async fn a_database_is_migrated_once_and_every_role_sees_its_version() {
-    let Some(mut turn) = Turn::take("a_database_is_migrated_once_and_every_role_sees_its_version").await else { return };
+    let Some(mut turn) = Turn::take("a_database_is_migrated_once_and_every_role_sees_its_version").await
+    else {
+        return;
+    };
     let database = turn.database().await;
     let connections = to(&database).await;
     migrate(&connections, &Chance::system()).await.unwrap();
@@ -123,7 +131,10 @@ async fn a_stage_refuses_a_database_of_another_version() {
     assert_eq!(check_version(&relay).await.unwrap_err().code(), "database_newer_than_program");
     assert_eq!(code(&connections).await, "database_newer_than_program");
     sqlx::query("delete from _sqlx_migrations where version = 999").execute(&admin).await.unwrap();
-    sqlx::query("update _sqlx_migrations set checksum = 'x' where version = 1").execute(&admin).await.unwrap();
+    sqlx::query("update _sqlx_migrations set checksum = 'x' where version = 1")
+        .execute(&admin)
+        .await
+        .unwrap();
     assert_eq!(code(&connections).await, "database_migrated_otherwise");
 }
 
@@ -153,7 +164,11 @@ async fn a_runtime_role_with_powers_is_refused() {
 
 #[tokio::test]
 async fn passwords_that_are_given_become_the_roles_passwords_and_old_ones_stop_working() {
-    let Some(mut turn) = Turn::take("passwords_that_are_given_become_the_roles_passwords_and_old_ones_stop_working").await else { return };
+    let Some(mut turn) =
+        Turn::take("passwords_that_are_given_become_the_roles_passwords_and_old_ones_stop_working").await
+    else {
+        return;
+    };
     let database = turn.database().await;
     for sql in ["alter system set log_statement = 'ddl'", "select pg_reload_conf()"] {
         turn.run(sql.into()).await;
@@ -175,7 +190,11 @@ async fn passwords_that_are_given_become_the_roles_passwords_and_old_ones_stop_w
 
 #[tokio::test]
 async fn an_admin_without_superuser_can_set_up_and_leaves_no_membership_behind() {
-    let Some(mut turn) = Turn::take("an_admin_without_superuser_can_set_up_and_leaves_no_membership_behind").await else { return };
+    let Some(mut turn) =
+        Turn::take("an_admin_without_superuser_can_set_up_and_leaves_no_membership_behind").await
+    else {
+        return;
+    };
     turn.run("create role dba login createrole createdb password 'dba-password-12'".into()).await;
     turn.run("create database managed owner dba template template0".into()).await;
     let url = format!("postgres://dba:dba-password-12@127.0.0.1:{}/managed", turn.port);
@@ -202,10 +221,15 @@ async fn an_admin_without_superuser_can_set_up_and_leaves_no_membership_behind()
 
 #[tokio::test]
 async fn what_is_wrong_with_a_url_is_said_and_no_password_shown() {
-    let Some(turn) = Turn::take("what_is_wrong_with_a_url_is_said_and_no_password_shown").await else { return };
+    let Some(turn) = Turn::take("what_is_wrong_with_a_url_is_said_and_no_password_shown").await else {
+        return;
+    };
     let port = turn.port;
     for (url, expected) in [
-        (format!("postgres://polymirror:not-the-password@127.0.0.1:{port}/postgres"), "database_login_refused"),
+        (
+            format!("postgres://polymirror:not-the-password@127.0.0.1:{port}/postgres"),
+            "database_login_refused",
+        ),
         (url("not_there").await, "database_missing"),
         ("postgres://u:not-the-password@127.0.0.1:1/x".to_owned(), "database_unreachable"),
     ] {

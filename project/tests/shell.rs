@@ -1,5 +1,5 @@
 //! The stage as a whole: a log, real tables, and everything that goes wrong between them.
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod common;
 
@@ -7,8 +7,8 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use common::{
-    Tenant, add_tenant, append, cut, cut_record, database, decision, decision_record, garbage, later, log, order,
-    order_record, sale, superuser, tables,
+    Tenant, add_tenant, append, cut, cut_record, database, decision, decision_record, garbage, later, log,
+    order, order_record, sale, superuser, tables,
 };
 use eventlog::{Log, Offset, TopicPartition, memory::MemoryLog};
 use project::{
@@ -98,14 +98,19 @@ async fn fill(log: &MemoryLog, a: Tenant, b: Tenant) {
             let placed = order(a, number, 5);
             let skipped = decision(b, partition, i64::from(round), number, Reason::StaleFill);
             let ours = decision(a, partition, i64::from(round), number, Reason::Ok);
-            append(log, vec![cut_record(&next), decision_record(&ours, hash), decision_record(&skipped, hash)]).await;
+            append(
+                log,
+                vec![cut_record(&next), decision_record(&ours, hash), decision_record(&skipped, hash)],
+            )
+            .await;
             append(log, vec![order_record(partition, &placed)]).await;
             append(log, vec![order_record(partition, &later(&placed, OrderStatus::Filled, 5))]).await;
         }
         append(log, vec![garbage(Topic::Orders, 0), garbage(Topic::Decisions, 1)]).await;
     }
     let sold = sale(a, 50, 0, 20);
-    append(log, vec![order_record(0, &sold), order_record(0, &later(&sold, OrderStatus::Cancelled, 12))]).await;
+    append(log, vec![order_record(0, &sold), order_record(0, &later(&sold, OrderStatus::Cancelled, 12))])
+        .await;
 }
 
 async fn letters(log: &MemoryLog) -> Vec<DeadLetter> {
@@ -149,10 +154,17 @@ async fn every_decision_and_every_order_becomes_a_row_and_what_cannot_be_read_a_
     let letters = letters(&log).await;
     assert_eq!(letters.len(), 12);
     let first = letters.iter().find(|letter| letter.topic == "orders").unwrap();
-    assert_eq!((first.partition, first.code.as_str(), first.reader.as_str()), (0, "record_schema_unknown", "project"));
-    assert_eq!((first.key.as_deref(), first.value.as_deref()), (Some(&b"junk"[..]), Some(&[0, 255, 255, 255, 255, 1][..])));
+    assert_eq!(
+        (first.partition, first.code.as_str(), first.reader.as_str()),
+        (0, "record_schema_unknown", "project")
+    );
+    assert_eq!(
+        (first.key.as_deref(), first.value.as_deref()),
+        (Some(&b"junk"[..]), Some(&[0, 255, 255, 255, 255, 1][..]))
+    );
     let lag = running.board.clone();
-    testkit::wait_for("the lag to be told", PATIENCE, || async { lag.figures().lag.contains_key("project") }).await;
+    testkit::wait_for("the lag to be told", PATIENCE, || async { lag.figures().lag.contains_key("project") })
+        .await;
     running.finish().await;
 }
 
@@ -237,7 +249,11 @@ async fn a_rebuild_takes_the_live_tables_place_under_a_running_projector() {
     caught_up(&log, &store).await;
     assert!(rebuild.behind(&log).await.unwrap() > 0);
     rebuild.swap(&log, &Codec::bundled().unwrap()).await.unwrap();
-    assert_eq!(count(&connections, "poly_copy_trade_fills").await, 14, "what the live tables had come to is there");
+    assert_eq!(
+        count(&connections, "poly_copy_trade_fills").await,
+        14,
+        "what the live tables had come to is there"
+    );
     append(&log, vec![order_record(0, &order(a, 92, 5))]).await;
     caught_up(&log, &store).await;
     assert!(!running.task.is_finished());
@@ -264,8 +280,11 @@ async fn a_record_that_the_database_cannot_hold_is_a_dead_letter_and_its_neighbo
     let log = log(1);
     let mut strange = order(a, 2, 5);
     strange.reason = Some("a\0b".into());
-    append(&log, vec![order_record(0, &order(a, 1, 5)), order_record(0, &strange), order_record(0, &order(a, 3, 5))])
-        .await;
+    append(
+        &log,
+        vec![order_record(0, &order(a, 1, 5)), order_record(0, &strange), order_record(0, &order(a, 3, 5))],
+    )
+    .await;
     let running = Running::start(ports(&log, Arc::new(store.clone())));
     caught_up(&log, &store).await;
     running.finish().await;
@@ -325,7 +344,10 @@ struct Flaky {
 
 #[async_trait]
 impl Store for Flaky {
-    async fn progress(&self, of: &BTreeSet<TopicPartition>) -> Result<BTreeMap<TopicPartition, Progress>, StoreError> {
+    async fn progress(
+        &self,
+        of: &BTreeSet<TopicPartition>,
+    ) -> Result<BTreeMap<TopicPartition, Progress>, StoreError> {
         self.inside.progress(of).await
     }
 
@@ -373,6 +395,29 @@ async fn a_database_that_is_away_or_loses_its_answer_loses_and_doubles_nothing()
     two.finish().await;
     assert_eq!(inside.rows(), good.rows());
     assert_eq!(inside.decisions(), good.decisions());
+}
+
+/// The server ends every session of the projector, again and again, while records flow.
+#[tokio::test]
+async fn sessions_that_the_server_ends_lose_and_double_nothing() {
+    let (connections, a, b, store) = setup().await;
+    let log = log(2);
+    let running = Running::start_with(ports(&log, Arc::new(store.clone())), 5);
+    let superuser = superuser(&connections).await;
+    let mut ended = 0;
+    for _ in 0..3 {
+        let end = "select count(pg_terminate_backend(pid)) from pg_stat_activity
+            where usename = 'projector' and datname = current_database()";
+        ended += sqlx::query_scalar::<_, i64>(end).fetch_one(&superuser).await.unwrap();
+        fill(&log, a, b).await;
+    }
+    assert!(ended > 0);
+    // The rounds write the same cuts again: those are foreign, and the orders are old news.
+    caught_up(&log, &store).await;
+    assert!(!running.task.is_finished());
+    running.finish().await;
+    assert_eq!(count(&connections, "poly_copy_trade_decisions").await, 24);
+    assert_eq!(tables(&superuser, "public").await, rebuilt(&connections, &log).await);
 }
 
 #[tokio::test]

@@ -15,6 +15,7 @@ use project::{
     pg::Tz,
     store::{MemoryStore, PgStore, Store, StoreError},
 };
+use runtime::Chance;
 use schemas::{Hash32, LogId, OrderStatus, Reason, Timestamp, events::OrderState, topics::Topic};
 use uuid::Uuid;
 
@@ -72,7 +73,9 @@ async fn of_two_that_read_the_same_records_one_is_overtaken() {
         let second = batch(Some(4), 8, &[order(a, 3, 5)]);
         let (one, two) = tokio::join!(store.apply(&first), store.apply(&second));
         let overtaken = StoreError::Overtaken(place());
-        assert!((one.is_ok() && two == Err(overtaken.clone())) || (two.is_ok() && one == Err(overtaken.clone())));
+        assert!(
+            (one.is_ok() && two == Err(overtaken.clone())) || (two.is_ok() && one == Err(overtaken.clone()))
+        );
         assert_eq!(store.apply(&batch(None, 9, &[])).await, Err(overtaken), "as new, though it is not");
     }
 }
@@ -84,8 +87,10 @@ async fn an_overtaken_batch_leaves_nothing() {
     let store = PgStore::connect(&connections).await.unwrap();
     store.apply(&batch(None, 4, &[])).await.unwrap();
     assert!(store.apply(&batch(Some(3), 6, &[order(a, 1, 5)])).await.is_err());
-    let rows: i64 =
-        sqlx::query_scalar("select count(*) from poly_copy_trade_fills").fetch_one(store.pool()).await.unwrap();
+    let rows: i64 = sqlx::query_scalar("select count(*) from poly_copy_trade_fills")
+        .fetch_one(store.pool())
+        .await
+        .unwrap();
     assert_eq!(rows, 0);
 }
 
@@ -164,16 +169,79 @@ async fn the_ledger_in_postgres_is_the_ledger_in_memory() {
             .map(|row| {
                 let ledger = row.ledger;
                 let stands = row.lifecycle.map(|stands| stands.as_str().to_owned());
-                (ledger.status.to_string(), ledger.filled_shares.micro(), ledger.size.micro(), ledger.attempts, stands)
+                (
+                    ledger.status.to_string(),
+                    ledger.filled_shares.micro(),
+                    ledger.size.micro(),
+                    ledger.attempts,
+                    stands,
+                )
             })
             .collect();
         assert_eq!(rows, from_memory);
         let stands: Vec<_> = {
             let by_age = "select position_lifecycle from poly_copy_trade_fills order by created_at";
-            let stands: Vec<Option<String>> = sqlx::query_scalar(by_age).fetch_all(postgres.pool()).await.unwrap();
+            let stands: Vec<Option<String>> =
+                sqlx::query_scalar(by_age).fetch_all(postgres.pool()).await.unwrap();
             stands.into_iter().flatten().collect()
         };
         assert_eq!(stands.join(","), expected);
+    }
+}
+
+/// Random lives of purchases and sales, in random batches, some of them taken back: each step the same in
+/// both.
+#[tokio::test]
+async fn whatever_happens_to_orders_both_stores_say_the_same() {
+    let connections = database().await;
+    let a = add_tenant(&connections, 1).await;
+    let postgres = PgStore::connect(&connections).await.unwrap();
+    let memory = MemoryStore::default();
+    let mut place = 0;
+    for seed in 0..6_u32 {
+        let chance = Chance::seeded(u64::from(seed));
+        let below = |bound: u32| u32::try_from(chance.below(u64::from(bound))).unwrap();
+        let mut known: Vec<OrderState> = Vec::new();
+        for _ in 0..12 {
+            let mut orders = Vec::new();
+            for _ in 0..=below(4) {
+                let fresh = known.len() < 8 && (known.is_empty() || below(2) == 0);
+                let state = if fresh {
+                    let number = seed * 40 + u32::try_from(known.len()).unwrap();
+                    let base = if below(3) == 0 { sale(a, number, 0, 5) } else { order(a, number, 5) };
+                    let state = OrderState { asset: common::asset(900 + seed), ..base };
+                    known.push(state.clone());
+                    state
+                } else {
+                    let index = usize::try_from(below(u32::try_from(known.len()).unwrap())).unwrap();
+                    let statuses = [OrderStatus::Open, OrderStatus::Filled, OrderStatus::Cancelled];
+                    let status = statuses[usize::try_from(below(3)).unwrap()];
+                    known[index] = later(&known[index], status, i64::from(below(6)));
+                    known[index].clone()
+                };
+                orders.push(state);
+            }
+            let batch = batch((place > 0).then_some(place), place + 1, &orders);
+            postgres.apply(&batch).await.unwrap();
+            memory.apply(&batch).await.unwrap();
+            place += 1;
+            let rows: Vec<(String, i64, Option<String>)> = sqlx::query_as(
+                "select status, (filled_shares * 1000000)::bigint, position_lifecycle from poly_copy_trade_fills
+                 order by billing_account_id, idempotency_key",
+            )
+            .fetch_all(postgres.pool())
+            .await
+            .unwrap();
+            let expected: Vec<_> = memory
+                .rows()
+                .into_values()
+                .map(|row| {
+                    let stands = row.lifecycle.map(|stands| stands.as_str().to_owned());
+                    (row.ledger.status.to_string(), row.ledger.filled_shares.micro(), stands)
+                })
+                .collect();
+            assert_eq!(rows, expected, "seed {seed}, batch {place}");
+        }
     }
 }
 

@@ -74,7 +74,10 @@ pub enum Line {
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
     /// It cannot be opened, read or written.
-    #[error("cannot use the simulator's state file {path}: {source}: check the path and its permissions")]
+    #[error(
+        "state_unusable: cannot use the simulator's state file {path}: {source}: check the path and its \
+         permissions"
+    )]
     Unusable {
         /// The file.
         path: PathBuf,
@@ -83,7 +86,8 @@ pub enum StateError {
     },
     /// Another simulator has it open.
     #[error(
-        "the simulator's state file {path} is in use: stop the other simulator, or give each its own file"
+        "state_in_use: \
+         the simulator's state file {path} is in use: stop the other simulator, or give each its own file"
     )]
     InUse {
         /// The file.
@@ -91,7 +95,8 @@ pub enum StateError {
     },
     /// A line in the middle is broken.
     #[error(
-        "line {line} of the simulator's state file {path} cannot be read ({reason}): restore the file from a \
+        "state_broken: \
+         line {line} of the simulator's state file {path} cannot be read ({reason}): restore the file from a \
          backup, or move it away to start afresh"
     )]
     Broken {
@@ -104,7 +109,8 @@ pub enum StateError {
     },
     /// It belongs to another seed, tape or version.
     #[error(
-        "the simulator's state file {path} belongs to another run (it has {found}, this run has {wanted}): start \
+        "state_of_another_run: \
+         the simulator's state file {path} belongs to another run (it has {found}, this run has {wanted}): start \
          with the same options, or move the file away to start afresh"
     )]
     AnotherRun {
@@ -180,7 +186,7 @@ impl Synced {
 
 /// The state file could not be written: what was to be remembered may be lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the simulator's state file cannot be written")]
+#[error("state_unwritable: the simulator's state file cannot be written; check its disk, then start again")]
 pub struct JournalFailed;
 
 impl Journal {

@@ -42,7 +42,8 @@ pub enum SimulatorError {
     Creds(#[from] CredsError),
     /// The port.
     #[error(
-        "the simulator cannot listen on 127.0.0.1:{port}: {source}: choose another port, or 0 for a free one"
+        "port_unavailable: \
+         the simulator cannot listen on 127.0.0.1:{port}: {source}: choose another port, or 0 for a free one"
     )]
     Port {
         /// Which.

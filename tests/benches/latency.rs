@@ -56,7 +56,9 @@ fn main() {
     let rates: Vec<u32> = words.iter().filter_map(|w| w.parse().ok()).collect();
     let rates = if rates.is_empty() { vec![10, 100, 1_000] } else { rates };
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    println!("| log | fills/s | orders | step | p50 ms | p99 ms | max ms |\n|---|---:|---:|---|---:|---:|---:|");
+    println!(
+        "| log | fills/s | orders | step | p50 ms | p99 ms | max ms |\n|---|---:|---:|---|---:|---:|---:|"
+    );
     for log in logs {
         for rate in &rates {
             runtime.block_on(measure(log, *rate));
@@ -81,11 +83,36 @@ async fn measure(log: &str, rate: u32) {
     for (index, leader) in venue.leaders.iter().enumerate() {
         let tenant = format!("t{index}");
         install.ok(&["tenant", "create", &tenant]);
-        install.ok(&["grant", "set", "--tenant", &tenant, "--per-order", "500", "--daily", "5000", "--hourly-orders", "500"]);
         install.ok(&[
-            "target", "add", "--tenant", &tenant, leader, "--set", "sizing=min_bet", "--set", "vwap_tolerance=-1",
-            "--set", "min_target_side_fraction=0", "--set", "max_usdc_per_token=5000", "--set", "max_open_orders=1000",
-            "--set", "max_fee_fraction=1",
+            "grant",
+            "set",
+            "--tenant",
+            &tenant,
+            "--per-order",
+            "500",
+            "--daily",
+            "5000",
+            "--hourly-orders",
+            "500",
+        ]);
+        install.ok(&[
+            "target",
+            "add",
+            "--tenant",
+            &tenant,
+            leader,
+            "--set",
+            "sizing=min_bet",
+            "--set",
+            "vwap_tolerance=off",
+            "--set",
+            "min_target_side_fraction=0",
+            "--set",
+            "max_usdc_per_token=5000",
+            "--set",
+            "max_open_orders=1000",
+            "--set",
+            "max_fee_fraction=1",
         ]);
     }
     let admin = install.admin().await;
@@ -100,7 +127,10 @@ async fn measure(log: &str, rate: u32) {
         let ms = |micros: i64| format!("{}.{}", micros / 1_000, micros.rem_euclid(1_000) / 100);
         println!(
             "| {log} | {rate} | {orders} | {} | {} | {} | {} |",
-            name.1, ms(at(500)), ms(at(990)), ms(at(1_000))
+            name.1,
+            ms(at(500)),
+            ms(at(990)),
+            ms(at(1_000))
         );
     }
     for stage in stages {
@@ -152,10 +182,9 @@ async fn steps(
 
 /// When the venue had read each order's body.
 async fn received(venue: &str) -> BTreeMap<String, i64> {
-    let out = std::process::Command::new("curl").args(["-s", &format!("{venue}/sim/orders")]).output().unwrap();
+    let out =
+        std::process::Command::new("curl").args(["-s", &format!("{venue}/sim/orders")]).output().unwrap();
     let orders: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
     let rows = orders.as_array().or_else(|| orders["orders"].as_array()).unwrap();
-    rows.iter()
-        .map(|o| (o["id"].as_str().unwrap().to_owned(), o["received_at"].as_i64().unwrap()))
-        .collect()
+    rows.iter().map(|o| (o["id"].as_str().unwrap().to_owned(), o["received_at"].as_i64().unwrap())).collect()
 }

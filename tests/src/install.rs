@@ -23,10 +23,7 @@ pub enum LogKind {
     /// A file in its data directory.
     Sqlite,
     /// Topics under a prefix of its own.
-    Kafka {
-        brokers: String,
-        prefix: String,
-    },
+    Kafka { brokers: String, prefix: String },
 }
 
 impl LogKind {
@@ -58,14 +55,9 @@ impl Install {
     /// With an empty, migrated database.
     pub async fn new(binary: &str, log: LogKind) -> Self {
         let dir = tempfile::Builder::new().prefix("polymirror-system-").tempdir().unwrap();
-        let install = Self {
-            dir,
-            log,
-            database: fresh_database().await,
-            venue: None,
-            binary: binary.into(),
-        };
-        std::fs::write(install.config(), "[log]\nsession_ms = 3000\n[api]\nlisten = \"127.0.0.1:0\"\n").unwrap();
+        let install = Self { dir, log, database: fresh_database().await, venue: None, binary: binary.into() };
+        std::fs::write(install.config(), "[log]\nsession_ms = 3000\n[api]\nlisten = \"127.0.0.1:0\"\n")
+            .unwrap();
         install.ok(&["migrate"]);
         install
     }

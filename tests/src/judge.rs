@@ -98,7 +98,11 @@ pub fn every_fill_is_decided_once(
             }
             let decided: BTreeSet<&FillKey> = seen.iter().map(|(fill, _)| fill).collect();
             let missing: Vec<&FillKey> = fills.iter().filter(|f| !decided.contains(f)).collect();
-            assert!(missing.is_empty(), "{} fills of {wallet} are not decided for {account}: {missing:?}", missing.len());
+            assert!(
+                missing.is_empty(),
+                "{} fills of {wallet} are not decided for {account}: {missing:?}",
+                missing.len()
+            );
         }
     }
 }
@@ -123,7 +127,10 @@ pub fn every_order_is_placed_once(decisions: &[Decided], attempts: &[Attempted],
         let there = attempt.order_id.as_ref().is_some_and(|id| at_venue.contains_key(id));
         let landed =
             ["open", "partially_filled", "matched", "filled", "cancelled"].contains(&attempt.status.as_str());
-        assert!(there || !landed, "the ledger believes in an order that the venue does not have: {attempt:?}");
+        assert!(
+            there || !landed,
+            "the ledger believes in an order that the venue does not have: {attempt:?}"
+        );
         assert!(!there || attempt.status != "denied", "a denied order is at the venue: {attempt:?}");
         assert!(
             !["reserved", "submitted", "unknown"].contains(&attempt.status.as_str()),
@@ -134,10 +141,11 @@ pub fn every_order_is_placed_once(decisions: &[Decided], attempts: &[Attempted],
 
 /// The tables built from the log say the same as the ledger.
 pub async fn the_tables_say_the_same(admin: &PgPool, attempts: &[Attempted]) {
-    let rows = sqlx::query("select billing_account_id::text, idempotency_key, status from poly_copy_trade_fills")
-        .fetch_all(admin)
-        .await
-        .unwrap();
+    let rows =
+        sqlx::query("select billing_account_id::text, idempotency_key, status from poly_copy_trade_fills")
+            .fetch_all(admin)
+            .await
+            .unwrap();
     let shown: BTreeMap<(String, String), String> =
         rows.iter().map(|r| ((r.get(0), r.get(1)), r.get(2))).collect();
     let mut newest: BTreeMap<(String, String), &Attempted> = BTreeMap::new();
@@ -154,9 +162,17 @@ pub async fn the_tables_say_the_same(admin: &PgPool, attempts: &[Attempted]) {
 
 /// Invariant 7, by SQL as `app_user`: each tenant sees its own rows and nobody else's.
 pub async fn tenants_see_their_own_rows_only(app_user: &PgPool, admin: &PgPool) {
-    let owners = sqlx::query("select id::text, owner_user_id::text from billing_accounts").fetch_all(admin).await.unwrap();
+    let owners = sqlx::query("select id::text, owner_user_id::text from billing_accounts")
+        .fetch_all(admin)
+        .await
+        .unwrap();
     assert!(owners.len() > 1, "one tenant proves nothing");
-    for table in ["poly_copy_trade_decisions", "poly_copy_trade_fills", "poly_copy_trade_attempts", "poly_copy_trade_targets"] {
+    for table in [
+        "poly_copy_trade_decisions",
+        "poly_copy_trade_fills",
+        "poly_copy_trade_attempts",
+        "poly_copy_trade_targets",
+    ] {
         for owner in &owners {
             let (account, user): (String, String) = (owner.get(0), owner.get(1));
             let mut transaction = app_user.begin().await.unwrap();
@@ -168,7 +184,11 @@ pub async fn tenants_see_their_own_rows_only(app_user: &PgPool, admin: &PgPool) 
             let count = format!(
                 "select count(*) filter (where billing_account_id = $1::uuid), count(*) from {table}"
             );
-            let row = sqlx::query(sqlx::AssertSqlSafe(count)).bind(&account).fetch_one(&mut *transaction).await.unwrap();
+            let row = sqlx::query(sqlx::AssertSqlSafe(count))
+                .bind(&account)
+                .fetch_one(&mut *transaction)
+                .await
+                .unwrap();
             let (own, all): (i64, i64) = (row.get(0), row.get(1));
             assert_eq!(own, all, "{user} sees rows of others in {table}");
             let there: i64 = sqlx::query_scalar(sqlx::AssertSqlSafe(format!(

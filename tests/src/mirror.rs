@@ -79,10 +79,11 @@ impl Mirror {
             for stage in stages.iter_mut() {
                 stage.must_run();
             }
-            let there: i64 = sqlx::query_scalar("select count(*) from poly_copy_trade_decisions where revision = 0")
-                .fetch_one(&self.admin)
-                .await
-                .unwrap();
+            let there: i64 =
+                sqlx::query_scalar("select count(*) from poly_copy_trade_decisions where revision = 0")
+                    .fetch_one(&self.admin)
+                    .await
+                    .unwrap();
             usize::try_from(there).unwrap() >= count
         })
         .await;
@@ -126,7 +127,12 @@ impl Mirror {
         for decision in &decisions {
             *reasons.entry(&decision.reason).or_default() += 1;
         }
-        println!("{} decisions {reasons:?}, {} attempts, {} orders at the venue", decisions.len(), attempts.len(), venue.len());
+        println!(
+            "{} decisions {reasons:?}, {} attempts, {} orders at the venue",
+            decisions.len(),
+            attempts.len(),
+            venue.len()
+        );
         self.simulator.stop().await;
     }
 }

@@ -1,4 +1,5 @@
-//! Switches: a pause stops BUYs, a halt stops everything. One account's by its tenant, everybody's by the operator.
+//! Switches: a pause stops BUYs, a halt stops everything. One account's by its tenant, everybody's by the
+//! operator.
 
 use project::pg::Tz;
 use runtime::Chance;

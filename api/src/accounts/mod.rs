@@ -1,8 +1,8 @@
 //! What a tenant may change: itself, its wallet, what it allows, whom it follows, its switches.
 //!
-//! Every call is one transaction of role `app_user` on behalf of one person. It holds the account's row, under which
-//! revisions are given, and writes the change and the record of it, full state and all, together: the log is told by the
-//! relay, later or never, but not of anything that did not happen.
+//! Every call is one transaction of role `app_user` on behalf of one person. It holds the account's row,
+//! under which revisions are given, and writes the change and the record of it, full state and all, together:
+//! the log is told by the relay, later or never, but not of anything that did not happen.
 
 mod controls;
 mod grants;
@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 use project::{
     Connections, MigrateError, Role, check_version,
-    pg::{Tz, begin_as},
+    pg::{Tz, begin_as, is_away},
 };
 use runtime::{Chance, Clock};
 use schemas::{
@@ -43,7 +43,7 @@ pub struct Tenant {
     pub account: BillingAccountId,
 }
 
-/// Why a change was not made. Nothing of it was.
+/// Why a change was not made: nothing of it was, unless the answer was lost.
 #[derive(Debug, thiserror::Error)]
 pub enum AccountError {
     /// A name that is none.
@@ -61,7 +61,9 @@ pub enum AccountError {
     #[error(transparent)]
     Policy(#[from] PolicyError),
     /// The wallet is being wound down.
-    #[error("target_closing: this wallet is no longer followed; its positions are being closed. Add it again to change that")]
+    #[error(
+        "target_closing: this wallet is no longer followed; its positions are being closed. Add it again to change that"
+    )]
     TargetClosing,
     /// It is followed in another mode.
     #[error(
@@ -85,20 +87,33 @@ pub enum AccountError {
     #[error("cap_invalid: `{0}` must not be below zero")]
     CapInvalid(&'static str),
     /// A switch that only the operator has.
-    #[error("control_for_operator_only: `{0}` stops the stages of every tenant; use `halt` to stop your own trading")]
+    #[error(
+        "control_for_operator_only: `{0}` stops the stages of every tenant; use `halt` to stop your own trading"
+    )]
     OperatorOnly(schemas::ControlKind),
     /// Too much to say.
     #[error("reason_too_long: a reason has at most 500 characters")]
     ReasonTooLong,
-    /// The database.
+    /// The database is away; the change was not made, or its answer was lost: look, and try again.
+    #[error(
+        "database_unreachable: {0}. Check that Postgres runs, see whether the change was made, and try again"
+    )]
+    Unreachable(sqlx::Error),
+    /// The database refuses.
     #[error("database_error: {0}")]
-    Sql(#[from] sqlx::Error),
+    Sql(sqlx::Error),
     /// A row that this program would not have written.
     #[error("database_row_invalid: {0}")]
     Row(String),
     /// A record of ours does not fit its schema: a bug.
     #[error(transparent)]
     Codec(#[from] CodecError),
+}
+
+impl From<sqlx::Error> for AccountError {
+    fn from(error: sqlx::Error) -> Self {
+        if is_away(&error) { Self::Unreachable(error) } else { Self::Sql(error) }
+    }
 }
 
 impl From<IdError> for AccountError {
@@ -123,6 +138,7 @@ impl AccountError {
             Self::CapInvalid(_) => "cap_invalid",
             Self::OperatorOnly(_) => "control_for_operator_only",
             Self::ReasonTooLong => "reason_too_long",
+            Self::Unreachable(_) => "database_unreachable",
             Self::Sql(_) => "database_error",
             Self::Row(_) => "database_row_invalid",
             Self::Codec(e) => e.code(),
@@ -201,8 +217,8 @@ impl Accounts {
         Ok(tenant)
     }
 
-    /// A transaction of this person that holds the account's row: nobody else changes anything of the account, and
-    /// the gate's transactions on it wait. Somebody else's account is not found.
+    /// A transaction of this person that holds the account's row: nobody else changes anything of the
+    /// account, and the gate's transactions on it wait. Somebody else's account is not found.
     async fn hold(&self, tenant: Tenant) -> Result<Transaction<'static, Postgres>, AccountError> {
         let mut transaction = begin_as(&self.pool, tenant.user).await?;
         sqlx::query_scalar::<_, bool>("select true from billing_accounts where id = $1 for no key update")

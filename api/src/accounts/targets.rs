@@ -78,7 +78,8 @@ impl FromStr for Positions {
     }
 }
 
-const COLUMNS: &str = "id, target_wallet, status, close_now, keep_positions, mode, policy, policy_revision, revision,
+const COLUMNS: &str =
+    "id, target_wallet, status, close_now, keep_positions, mode, policy, policy_revision, revision,
     created_at, changed_at";
 
 impl Target {
@@ -122,8 +123,8 @@ impl Target {
 }
 
 impl Accounts {
-    /// Follows a wallet. One that is followed already stays as it is; one that is being wound down is taken up again
-    /// with these settings.
+    /// Follows a wallet. One that is followed already stays as it is; one that is being wound down is taken
+    /// up again with these settings.
     ///
     /// # Errors
     /// Settings that are none, or another mode than it is followed in.
@@ -138,7 +139,8 @@ impl Accounts {
         let mut transaction = self.hold(tenant).await?;
         let now = self.clock.now();
         let settings = Policy { set_at: now, ..settings };
-        let found = find(&mut transaction, tenant, "target_wallet = $2 and status <> 'removed'", wallet.to_string());
+        let found =
+            find(&mut transaction, tenant, "target_wallet = $2 and status <> 'removed'", wallet.to_string());
         let (target, added) = match found.await? {
             Some(there) if there.mode != mode => return Err(AccountError::ModeDiffers(there.mode)),
             Some(there) if there.status != TargetStatus::Closing => return Ok((there, Added::Already)),
@@ -224,8 +226,8 @@ impl Accounts {
         Ok(target)
     }
 
-    /// Stops following a wallet. What is being wound down can still be told to close at once or to be kept; what is gone
-    /// stays gone.
+    /// Stops following a wallet. What is being wound down can still be told to close at once or to be kept;
+    /// what is gone stays gone.
     ///
     /// # Errors
     /// No such target.
@@ -377,7 +379,11 @@ async fn find(
         .transpose()
 }
 
-async fn one(connection: &mut PgConnection, tenant: Tenant, row: TargetRowId) -> Result<Target, AccountError> {
+async fn one(
+    connection: &mut PgConnection,
+    tenant: Tenant,
+    row: TargetRowId,
+) -> Result<Target, AccountError> {
     find(connection, tenant, "id = $2::text::uuid", row.to_string())
         .await?
         .ok_or(AccountError::NotFound("target"))

@@ -71,7 +71,11 @@ impl Accounts {
     ///
     /// # Errors
     /// The wallet is active in another account's connection.
-    pub async fn wallet_connect(&self, tenant: Tenant, wallet: ConnectWallet) -> Result<Connection, AccountError> {
+    pub async fn wallet_connect(
+        &self,
+        tenant: Tenant,
+        wallet: ConnectWallet,
+    ) -> Result<Connection, AccountError> {
         if wallet.signing_key_sealed.is_empty() {
             return Err(AccountError::NoKey);
         }
@@ -199,6 +203,7 @@ async fn active(connection: &mut PgConnection, tenant: Tenant) -> Result<Option<
 }
 
 async fn next_revision(connection: &mut PgConnection, tenant: Tenant) -> Result<i64, AccountError> {
-    let sql = "select coalesce(max(revision), 0) + 1 from poly_wallet_connections where billing_account_id = $1";
+    let sql =
+        "select coalesce(max(revision), 0) + 1 from poly_wallet_connections where billing_account_id = $1";
     Ok(sqlx::query_scalar(sql).bind(tenant.account.as_uuid()).fetch_one(connection).await?)
 }

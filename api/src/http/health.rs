@@ -20,7 +20,10 @@ use super::{State, problem::Problem};
 const WITHIN: Duration = Duration::from_secs(2);
 
 pub(super) fn routes() -> Router<State> {
-    Router::new().route("/healthz", get(healthz)).route("/readyz", get(readyz)).route("/metrics", get(metrics))
+    Router::new()
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
 }
 
 /// The process answers; nothing else is asked.

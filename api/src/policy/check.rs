@@ -4,7 +4,8 @@ use schemas::{Price, Sizing, Usdc, events::Policy, money::ONE};
 
 use super::PolicyError;
 
-/// The least time a limit order rests: the venue wants an expiration three minutes away and more (`behaviour.md` 2).
+/// The least time a limit order rests: the venue wants an expiration three minutes away and more
+/// (`behaviour.md` 2).
 const LEAST_ORDER_TTL_S: i32 = 240;
 /// The most: thirty days.
 const MOST_ORDER_TTL_S: i32 = 30 * 86_400;
@@ -75,7 +76,8 @@ pub fn check(policy: &Policy) -> Result<(), PolicyError> {
     for (name, value) in [("min_price", min_price), ("max_price", max_price), ("max_spread", max_spread)] {
         within(name, value.map(Price::micro), 0, ONE, "between 0 and 1", micro)?;
     }
-    for (name, value) in [("stale_replace_delta", stale_replace_delta), ("sell_winners_at", sell_winners_at)] {
+    for (name, value) in [("stale_replace_delta", stale_replace_delta), ("sell_winners_at", sell_winners_at)]
+    {
         within(name, value.map(Price::micro), 1, ONE - 1, "more than 0 and less than 1", micro)?;
     }
     within("vwap_tolerance", vwap_tolerance.map(Price::micro), -1, ONE, "between 0 and 1, or off", micro)?;
@@ -106,7 +108,9 @@ pub fn check(policy: &Policy) -> Result<(), PolicyError> {
         return Err(PolicyError::Incomplete("min_price is above max_price: no price would pass"));
     }
     if above(*min_time_to_end_s, *max_time_to_end_s) {
-        return Err(PolicyError::Incomplete("min_time_to_end is above max_time_to_end: no market would pass"));
+        return Err(PolicyError::Incomplete(
+            "min_time_to_end is above max_time_to_end: no market would pass",
+        ));
     }
     match sizing {
         Sizing::Fixed if usdc_per_trade.is_none() => {

@@ -1,6 +1,6 @@
-//! A tenant's settings for one target, as people write them: `key=value`, money as decimals, parts as `0.2` or `20%`,
-//! times as `600`, `600s`, `10m`, `2h`, `1d` (`behaviour.md` 2 to 4). Checked in one place, [`check`], wherever a policy
-//! comes from.
+//! A tenant's settings for one target, as people write them: `key=value`, money as decimals, parts as `0.2`
+//! or `20%`, times as `600`, `600s`, `10m`, `2h`, `1d` (`behaviour.md` 2 to 4). Checked in one place,
+//! [`check`], wherever a policy comes from.
 
 mod check;
 mod table;

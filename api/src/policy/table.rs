@@ -3,8 +3,8 @@
 use schemas::{Price, events::Policy};
 
 use super::values::{
-    DEFAULT, count, fraction, list, optional, price, seconds, show_fraction, show_slippage, show_switch, slippage,
-    switch, usdc, word,
+    DEFAULT, count, fraction, list, optional, price, seconds, show_fraction, show_slippage, show_switch,
+    slippage, switch, usdc, word,
 };
 
 /// A setting of a policy.
@@ -91,15 +91,24 @@ pub const SETTINGS: &[Setting] = &[
         "the most one BUY may cost [5.00]"
     ),
     setting!(
-        "max_usdc_per_token", max_usdc_per_token, usdc, |v| v.to_string(),
+        "max_usdc_per_token",
+        max_usdc_per_token,
+        usdc,
+        |v| v.to_string(),
         "the most open cost and pending orders on a token [25.00]"
     ),
     setting!(
-        "below_floor", below_floor, word, |v| v.to_string(),
+        "below_floor",
+        below_floor,
+        word,
+        |v| v.to_string(),
         "a desire below the floor: skip, floor or accumulate [by sizing]"
     ),
     setting!(
-        "mirror_filter_percentile", mirror_filter_percentile, count, |v| v.to_string(),
+        "mirror_filter_percentile",
+        mirror_filter_percentile,
+        count,
+        |v| v.to_string(),
         "scaled: the percentile of the gate, 50 to 99 [75]"
     ),
     setting!(
@@ -112,7 +121,13 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting!("follow_ups", follow_ups, switch, show_switch, "layers and hedges [off]"),
     setting!("placement", placement, word, |v| v.to_string(), "mirror_limit or market_fak [mirror_limit]"),
-    setting!("order_ttl", order_ttl_s, seconds, |v| v.to_string(), "how long a limit order rests, at least 4m [10m]"),
+    setting!(
+        "order_ttl",
+        order_ttl_s,
+        seconds,
+        |v| v.to_string(),
+        "how long a limit order rests, at least 4m [10m]"
+    ),
     setting!("max_fill_age", max_fill_age_s, seconds, |v| v.to_string(), "the oldest fill followed [120s]"),
     Setting {
         name: "max_slippage",
@@ -127,25 +142,58 @@ pub const SETTINGS: &[Setting] = &[
     },
     setting!("max_open_orders", max_open_orders, count, |v| v.to_string(), "BUYs that rest on one token [3]"),
     setting!(
-        "stale_replace_delta", stale_replace_delta, price, |v| v.to_string(),
+        "stale_replace_delta",
+        stale_replace_delta,
+        price,
+        |v| v.to_string(),
         "how far a new limit lies from the oldest's to replace it [0.03]"
     ),
-    setting!("max_fee_fraction", max_fee_fraction, fraction, show_fraction, "the most the taker fee may be [0.05]"),
     setting!(
-        "min_target_side_fraction", min_target_side_fraction, part_or_off, show_fraction,
+        "max_fee_fraction",
+        max_fee_fraction,
+        fraction,
+        show_fraction,
+        "the most the taker fee may be [0.05]"
+    ),
+    setting!(
+        "min_target_side_fraction",
+        min_target_side_fraction,
+        part_or_off,
+        show_fraction,
         "the least part of the leader's cost on this side, or off [0.20, off for some sizings]"
     ),
     setting!(
-        "vwap_tolerance", vwap_tolerance, tolerance, show_tolerance,
+        "vwap_tolerance",
+        vwap_tolerance,
+        tolerance,
+        show_tolerance,
         "how far above its own average the leader may buy, or off [0.005, off for some sizings]"
     ),
-    setting!("min_trade_usdc", min_trade_usdc, usdc, |v| v.to_string(), "filter: the leader's smallest trade"),
+    setting!(
+        "min_trade_usdc",
+        min_trade_usdc,
+        usdc,
+        |v| v.to_string(),
+        "filter: the leader's smallest trade"
+    ),
     setting!("max_trade_usdc", max_trade_usdc, usdc, |v| v.to_string(), "filter: the leader's largest trade"),
     setting!("min_price", min_price, price, |v| v.to_string(), "filter: the lowest price"),
     setting!("max_price", max_price, price, |v| v.to_string(), "filter: the highest price"),
     setting!("max_spread", max_spread, price, |v| v.to_string(), "filter: the widest spread"),
-    setting!("min_time_to_end", min_time_to_end_s, seconds, |v| v.to_string(), "filter: the least time to the end"),
-    setting!("max_time_to_end", max_time_to_end_s, seconds, |v| v.to_string(), "filter: the most time to the end"),
+    setting!(
+        "min_time_to_end",
+        min_time_to_end_s,
+        seconds,
+        |v| v.to_string(),
+        "filter: the least time to the end"
+    ),
+    setting!(
+        "max_time_to_end",
+        max_time_to_end_s,
+        seconds,
+        |v| v.to_string(),
+        "filter: the most time to the end"
+    ),
     words_of!("only_markets", only_markets, "filter: only these conditions or slugs"),
     words_of!("not_markets", not_markets, "filter: none of these conditions or slugs"),
     words_of!("only_categories", only_categories, "filter: only these categories"),
@@ -153,13 +201,40 @@ pub const SETTINGS: &[Setting] = &[
     setting!("only_side", only_side, word, |v| v.to_string(), "filter: BUY or SELL alone"),
     setting!("sell_policy", sell_policy, word, |v| v.to_string(), "fraction or full_exit [fraction]"),
     setting!(
-        "exit_slippage", exit_slippage_fraction, fraction, show_fraction,
+        "exit_slippage",
+        exit_slippage_fraction,
+        fraction,
+        show_fraction,
         "how far below the sale price an exit begins [5%]"
     ),
     setting!("exit_floor", exit_floor_fraction, fraction, show_fraction, "how far an exit widens [0.70]"),
-    setting!("min_close_usdc", min_close_usdc, usdc, |v| v.to_string(), "due shares gather until worth this [1.00]"),
-    setting!("allow_both_sides", allow_both_sides, switch, show_switch, "buy what another target's opposite is [off]"),
-    setting!("sell_winners_at", sell_winners_at, price, |v| v.to_string(), "sell once the best bid reaches this [off]"),
-    setting!("take_profit", take_profit_fraction, fraction, show_fraction, "sell at this gain on the cost [off]"),
+    setting!(
+        "min_close_usdc",
+        min_close_usdc,
+        usdc,
+        |v| v.to_string(),
+        "due shares gather until worth this [1.00]"
+    ),
+    setting!(
+        "allow_both_sides",
+        allow_both_sides,
+        switch,
+        show_switch,
+        "buy what another target's opposite is [off]"
+    ),
+    setting!(
+        "sell_winners_at",
+        sell_winners_at,
+        price,
+        |v| v.to_string(),
+        "sell once the best bid reaches this [off]"
+    ),
+    setting!(
+        "take_profit",
+        take_profit_fraction,
+        fraction,
+        show_fraction,
+        "sell at this gain on the cost [off]"
+    ),
     setting!("stop_loss", stop_loss_fraction, fraction, show_fraction, "sell at this loss on the cost [off]"),
 ];

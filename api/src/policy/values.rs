@@ -1,4 +1,5 @@
-//! The values of settings, from text and back. Nothing is rounded: what has more digits than we keep is refused.
+//! The values of settings, from text and back. Nothing is rounded: what has more digits than we keep is
+//! refused.
 
 use std::str::FromStr;
 
@@ -36,7 +37,11 @@ pub(super) fn fraction(text: &str) -> Result<i64, String> {
     const WHAT: &str = "a part, such as 0.2 or 20%";
     let Some(percent) = text.strip_suffix('%') else { return micro(text, WHAT) };
     let hundredfold = micro(percent, WHAT)?;
-    if hundredfold % 100 == 0 { Ok(hundredfold / 100) } else { Err(format!("{WHAT}, with at most four decimals")) }
+    if hundredfold % 100 == 0 {
+        Ok(hundredfold / 100)
+    } else {
+        Err(format!("{WHAT}, with at most four decimals"))
+    }
 }
 
 pub(super) fn show_fraction(value: i64) -> String {

@@ -10,8 +10,8 @@
 //! ```
 //!
 //! **Processes.** Promises about kill -9, a paused process and several processes start real ones: the test
-//! binary starts itself again for its test [`worker`](mod@worker), with a [`worker::Job`] in its environment. Nothing else
-//! has to be built, and the children are never older than the test.
+//! binary starts itself again for its test `worker`, with a [`worker::Job`] in its environment. Nothing else has
+//! to be built, and the children are never older than the test.
 //!
 //! **Time.** Nothing waits for luck: each promise waits for a condition, at most [`Harness::patience`].
 #![allow(
@@ -63,11 +63,6 @@ pub trait Harness: fmt::Debug + Send + Sync {
     /// How long to wait for what must come.
     fn patience(&self) -> Duration {
         Duration::from_secs(60)
-    }
-
-    /// Whether other processes can open the same place.
-    fn has_processes(&self) -> bool {
-        true
     }
 
     /// Makes the next commit of any member that joined through this handle lose its answer. `false`: this backend has no
@@ -170,9 +165,29 @@ pub(crate) async fn read_all(log: &dyn Log, of: TopicPartition) -> Vec<Stored> {
 }
 
 /// One test of each promise, over the harness that `$harness("name of the test").await` brings; `None` skips.
+///
+/// `conformance_suite!(harness)` stands at the top of a test file, where the children find it.
+/// `conformance_suite!(harness, in one process)` leaves out what takes several.
 #[macro_export]
 macro_rules! conformance_suite {
     ($harness:path) => {
+        $crate::conformance_suite!($harness, in one process);
+        $crate::conformance_suite!(@tests $harness:
+            killed_workers_lose_and_double_nothing,
+            a_paused_process_is_fenced,
+            several_processes_read_the_same,
+            a_killed_appender_leaves_a_prefix,
+        );
+
+        /// What the suite's child processes run; by itself it proves that they answer.
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn worker() {
+            let name = concat!(module_path!(), "::worker");
+            let Some(h) = $harness(name).await else { return };
+            $crate::conformance::worker::run_or_prove(&h).await;
+        }
+    };
+    ($harness:path, in one process) => {
         $crate::conformance_suite!(@tests $harness:
             keys_keep_their_order,
             partitions_are_those_that_java_chooses,
@@ -202,19 +217,7 @@ macro_rules! conformance_suite {
             an_expected_log_that_is_not_there_is_not_made,
             racing_creators_make_one_log,
             stored_offsets_are_checked,
-            killed_workers_lose_and_double_nothing,
-            a_paused_process_is_fenced,
-            several_processes_read_the_same,
-            a_killed_appender_leaves_a_prefix,
         );
-
-        /// What the suite's child processes run; by itself it proves that they answer.
-        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-        async fn worker() {
-            let name = concat!(module_path!(), "::worker");
-            let Some(h) = $harness(name).await else { return };
-            $crate::conformance::worker::run_or_prove(&h).await;
-        }
     };
     (@tests $harness:path: $($promise:ident,)*) => {$(
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -12,9 +12,6 @@ use super::{
 /// Worker processes that copy `fills` to `decisions` are killed with SIGKILL again and again, in the middle of
 /// whatever they do: afterwards every record was copied exactly once, in order.
 pub async fn killed_workers_lose_and_double_nothing(h: &dyn Harness) {
-    if !h.has_processes() {
-        return;
-    }
     let (place, log) = fresh_log(h).await;
     let each = 400;
     for partition in 0..4 {
@@ -62,9 +59,6 @@ pub async fn killed_workers_lose_and_double_nothing(h: &dyn Harness) {
 /// A process that is stopped for longer than its session, with records read and not committed, finds
 /// itself fenced when it wakes up; nothing of what it then commits is ever seen.
 pub async fn a_paused_process_is_fenced(h: &dyn Harness) {
-    if !h.has_processes() {
-        return;
-    }
     let (place, log) = fresh_log(h).await;
     for partition in 0..4 {
         append_numbered(&*log, at(Topic::Fills, partition), 0..10).await;
@@ -103,9 +97,6 @@ pub async fn a_paused_process_is_fenced(h: &dyn Harness) {
 
 /// Several processes read the same while it is written, and agree on it.
 pub async fn several_processes_read_the_same(h: &dyn Harness) {
-    if !h.has_processes() {
-        return;
-    }
     let (place, log) = fresh_log(h).await;
     let count = 300;
     let mut readers: Vec<_> =
@@ -127,9 +118,6 @@ pub async fn several_processes_read_the_same(h: &dyn Harness) {
 /// A process killed while it appends leaves whole records in order, all that it was told was done among
 /// them, and a log that others go on with.
 pub async fn a_killed_appender_leaves_a_prefix(h: &dyn Harness) {
-    if !h.has_processes() {
-        return;
-    }
     let of = at(Topic::Fills, 0);
     for round in 0..3 {
         let (place, log) = fresh_log(h).await;

@@ -1,4 +1,4 @@
-//! Appending without consuming: one idempotent producer per log handle, made when it is first needed.
+//! Appending without consuming: one idempotent producer per log handle.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,10 +16,14 @@ use crate::port::{Append, LogError, Offset, Written};
 const FULL: Duration = Duration::from_millis(1);
 
 /// Appends records in the order of the calls.
-#[derive(Default)]
-pub(super) struct Appender(Mutex<Option<Arc<Producer>>>);
+pub(super) struct Appender(Mutex<Arc<Producer>>);
 
 impl Appender {
+    /// Made before it is needed: it takes half a second to introduce itself to the broker.
+    pub(super) fn new(config: &KafkaConfig) -> Result<Self, LogError> {
+        Ok(Self(Mutex::new(Arc::new(Producer::new(&config.appender())?))))
+    }
+
     pub(super) async fn append(&self, config: &KafkaConfig, records: &[Append]) -> Written<Vec<Offset>> {
         if records.is_empty() {
             return Written::Done(Vec::new());
@@ -28,14 +32,14 @@ impl Appender {
         let batch = Batch::new(records.len(), move |outcomes| drop(done.send(outcomes)));
         // Held while the batch is sent, so that batches keep their order; not while it is delivered.
         let mut current = self.0.lock().await;
-        let producer = match &*current {
-            // One that failed to deliver is not used again: what comes later must not overtake.
-            Some(producer) if !producer.has_failed() => producer.clone(),
-            _ => match Producer::new(&config.appender()) {
-                Ok(new) => current.insert(Arc::new(new)).clone(),
+        // One that failed to deliver is not used again: what comes later must not overtake.
+        if current.has_failed() {
+            match Producer::new(&config.appender()) {
+                Ok(new) => *current = Arc::new(new),
                 Err(error) => return Written::NotDone(error),
-            },
-        };
+            }
+        }
+        let producer = current.clone();
         let mut index = 0;
         while let Some(record) = records.get(index) {
             match producer.send(config, record, &batch, index) {

@@ -2,11 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
-use rdkafka::{
-    ClientConfig, ClientContext,
-    config::RDKafkaLogLevel,
-    error::KafkaError,
-};
+use rdkafka::{ClientConfig, ClientContext, config::RDKafkaLogLevel, error::KafkaError};
 use schemas::topics::Topic;
 
 use crate::port::{Group, LogError, TopicPartition};
@@ -107,7 +103,6 @@ impl KafkaConfig {
     pub(super) fn reader(&self) -> ClientConfig {
         let mut c = self.consumer();
         // The client assigns nothing without a group. Nobody ever joins this one, and nothing is committed for it.
-        if let Ok(d) = std::env::var("KDBG") { c.set("debug", d).set_log_level(RDKafkaLogLevel::Debug); }
         c.set("group.id", self.group("readers"))
             .set("enable.partition.eof", "true")
             // The end is told by an empty answer, which the broker holds back this long.
@@ -150,6 +145,13 @@ impl KafkaConfig {
             // A partition that starts anew waits for the answer that is being held back for the others.
             .set("fetch.wait.max.ms", "50")
             .set("queued.max.messages.kbytes", "16384");
+        c
+    }
+
+    /// Writes a manifest. A repeated one does no harm: the first stands.
+    pub(super) fn announcer(&self) -> ClientConfig {
+        let mut c = self.client();
+        c.set("acks", "all").set("message.timeout.ms", millis(APPEND_TIMEOUT));
         c
     }
 
@@ -257,7 +259,6 @@ pub(super) struct ToTracing;
 
 impl ClientContext for ToTracing {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        if std::env::var("KDBG").is_ok() { eprintln!("{:?} {facility} {message}", std::thread::current().id()); }
         match level {
             RDKafkaLogLevel::Emerg
             | RDKafkaLogLevel::Alert

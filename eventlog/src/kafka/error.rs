@@ -18,7 +18,7 @@ pub(super) fn log_error(doing: &str, error: &KafkaError) -> LogError {
 /// The code of an error, where it has one.
 pub(super) fn code(error: &KafkaError) -> Option<Code> {
     match error {
-        KafkaError::Transaction(e) => Some(e.code()),
+        KafkaError::AdminOp(code) => Some(*code),
         other => other.rdkafka_error_code(),
     }
 }
@@ -66,6 +66,11 @@ fn by_code(text: String, code: Option<Code>) -> LogError {
             | Code::OffsetNotAvailable
             | Code::FencedLeaderEpoch
             | Code::UnknownLeaderEpoch
+            // Forgotten after days without a record; a new producer goes on.
+            | Code::InvalidProducerIdMapping
+            | Code::UnknownProducerId
+            | Code::OutOfOrderSequenceNumber
+            | Code::TransactionCoordinatorFenced
             // A topic that was just created is not known everywhere at once.
             | Code::UnknownTopic
             | Code::UnknownPartition

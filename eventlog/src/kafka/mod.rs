@@ -48,12 +48,11 @@ use self::{
     append::Appender,
     config::ToTracing,
     member::KafkaMember,
-    read::{Readers, Views, blocking, consumer},
+    read::{Readers, Views, blocking, consumer, discard},
     worker::committed,
 };
 use crate::port::{
-    Append, Expected, Extent, Group, Log, LogError, Manifest, Member, Offset, Stored, TopicPartition,
-    Written,
+    Append, Expected, Extent, Group, Log, LogError, Manifest, Member, Offset, Stored, TopicPartition, Written,
 };
 
 /// How long an extent waits for what this handle's own members committed.
@@ -133,11 +132,12 @@ impl KafkaLog {
     ) -> Result<Self, LogError> {
         config.check()?;
         let config = Arc::new(config);
-        let views = Views::new(&config)?;
+        let views = Views::new(&config, &clock)?;
         let manifest = topics::open(&config, &views, expected, &*clock, chance).await?;
         let readers = Readers::new(&config, &clock, &views);
+        let appender = Appender::new(&config)?;
         let shared = Arc::new(Shared { config, manifest, clock, committed: Mutex::default() });
-        Ok(Self { shared, views, readers, appender: Appender::default(), onlookers: Mutex::default() })
+        Ok(Self { shared, views, readers, appender, onlookers: Mutex::default() })
     }
 
     /// The extent once it ends at `end` or later, or as it is when time is up.
@@ -169,6 +169,12 @@ impl KafkaLog {
         let new = Arc::new(consumer(&self.shared.config.onlooker(group))?);
         onlookers.insert(group.to_owned(), new.clone());
         Ok(new)
+    }
+}
+
+impl Drop for KafkaLog {
+    fn drop(&mut self) {
+        discard(std::mem::take(&mut self.onlookers));
     }
 }
 

@@ -28,6 +28,8 @@ use crate::port::{Extent, LogError, Offset, Stored, TopicPartition};
 const READERS: usize = 4;
 /// How long a question to the broker may take.
 const ANSWER: Duration = Duration::from_secs(10);
+/// Between two questions.
+const PAUSE: Duration = Duration::from_millis(10);
 /// How long one look for records waits.
 const SLICE: Duration = Duration::from_millis(100);
 
@@ -47,10 +49,17 @@ pub(super) async fn blocking<T: Send + 'static>(
         .unwrap_or_else(|e| Err(LogError::Unreachable(format!("a thread of the Kafka client ended: {e}"))))
 }
 
+/// Lets go of a client on a thread of its own: closing one takes a tenth of a second and more.
+pub(super) fn discard<T: Send + 'static>(client: T) {
+    // Where there is no thread for it, it is closed here and now.
+    drop(std::thread::Builder::new().name("kafka-close".into()).spawn(move || drop(client)));
+}
+
 /// Asks where partitions begin and end, as seen by a reader of committed or of all records.
 #[derive(Clone)]
 pub(super) struct View {
     config: Arc<KafkaConfig>,
+    clock: Arc<dyn Clock>,
     consumer: Arc<BaseConsumer<ToTracing>>,
 }
 
@@ -64,34 +73,52 @@ impl View {
 
     /// Blocks.
     pub(super) fn extent(&self, at: TopicPartition) -> Result<Extent, LogError> {
-        let (start, end) = self
-            .consumer
-            .fetch_watermarks(&self.config.topic(at.topic), at.partition, ANSWER)
-            .map_err(|e| log_error(&format!("asking for the extent of {at}"), &e))?;
-        drain(&self.consumer);
-        Ok(Extent { start: Offset(start), end: Offset(end) })
+        self.extent_of(&self.config.topic(at.topic), at.partition)
+    }
+
+    /// The same for a topic of any name.
+    pub(super) fn extent_of(&self, topic: &str, partition: i32) -> Result<Extent, LogError> {
+        self.patiently(|| {
+            let (start, end) = self
+                .consumer
+                .fetch_watermarks(topic, partition, ANSWER)
+                .map_err(|e| log_error(&format!("asking for the extent of {topic}-{partition}"), &e))?;
+            Ok(Extent { start: Offset(start), end: Offset(end) })
+        })
+    }
+
+    /// Asks again while a partition changes its leader, or gets its first one.
+    fn patiently<T>(&self, ask: impl Fn() -> Result<T, LogError>) -> Result<T, LogError> {
+        let deadline = self.clock.monotonic() + ANSWER;
+        loop {
+            let answer = ask();
+            drain(&self.consumer);
+            match answer {
+                Err(LogError::Unreachable(why)) if self.clock.monotonic() < deadline => {
+                    tracing::debug!(why, "asking again");
+                    std::thread::sleep(PAUSE);
+                }
+                answer => return answer,
+            }
+        }
     }
 
     /// The first place whose record, marker or aborted record is not older. Blocks.
     pub(super) fn place_at(&self, at: TopicPartition, millis: i64) -> Result<Option<Offset>, LogError> {
-        let doing = || format!("asking {at} for the time {millis} ms");
-        let mut asked = TopicPartitionList::new();
-        asked
-            .add_partition_offset(&self.config.topic(at.topic), at.partition, KafkaOffset::Offset(millis))
-            .map_err(|e| log_error(&doing(), &e))?;
-        let answer =
-            self.consumer.offsets_for_times(asked, ANSWER).map_err(|e| log_error(&doing(), &e))?;
-        drain(&self.consumer);
-        match answer.elements().first() {
-            Some(e) => {
-                e.error().map_err(|error| log_error(&doing(), &error))?;
-                Ok(match e.offset() {
-                    KafkaOffset::Offset(offset) => Some(Offset(offset)),
-                    _ => None,
-                })
+        let doing = |e| log_error(&format!("asking {at} for the time {millis} ms"), &e);
+        self.patiently(|| {
+            let mut asked = TopicPartitionList::new();
+            let time = KafkaOffset::Offset(millis);
+            asked.add_partition_offset(&self.config.topic(at.topic), at.partition, time).map_err(doing)?;
+            let answer = self.consumer.offsets_for_times(asked, ANSWER).map_err(doing)?;
+            let elements = answer.elements();
+            let Some(place) = elements.first() else { return Ok(None) };
+            place.error().map_err(doing)?;
+            match place.offset() {
+                KafkaOffset::Offset(offset) => Ok(Some(Offset(offset))),
+                _ => Ok(None),
             }
-            None => Ok(None),
-        }
+        })
     }
 }
 
@@ -103,9 +130,9 @@ pub(super) struct Views {
 }
 
 impl Views {
-    pub(super) fn new(config: &Arc<KafkaConfig>) -> Result<Self, LogError> {
+    pub(super) fn new(config: &Arc<KafkaConfig>, clock: &Arc<dyn Clock>) -> Result<Self, LogError> {
         let view = |client: &ClientConfig| -> Result<View, LogError> {
-            Ok(View { config: config.clone(), consumer: Arc::new(consumer(client)?) })
+            Ok(View { config: config.clone(), clock: clock.clone(), consumer: Arc::new(consumer(client)?) })
         };
         Ok(Self { committed: view(&config.committed())?, all: view(&config.uncommitted())? })
     }
@@ -132,6 +159,7 @@ impl Readers {
             blanks: blanks.clone(),
             consumer: None,
             stands: None,
+            carried: None,
             used: Duration::ZERO,
         };
         Self { readers: (0..READERS).map(|_| Arc::new(Mutex::new(reader()))).collect() }
@@ -201,10 +229,20 @@ struct Reader {
     blanks: Arc<Blanks>,
     /// Made when it is first needed.
     consumer: Option<BaseConsumer<ToTracing>>,
-    /// Which record the consumer hands out next.
+    /// Which record is handed out next.
     stands: Option<(TopicPartition, Offset)>,
+    /// It, where it was fetched already.
+    carried: Option<Stored>,
     /// When it was last used.
     used: Duration,
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        if let Some(consumer) = self.consumer.take() {
+            discard(consumer);
+        }
+    }
 }
 
 impl Reader {
@@ -235,9 +273,19 @@ impl Reader {
         loop {
             match self.next(at)? {
                 Next::Record(record) => {
-                    next = record.offset.next();
-                    records.push(record);
-                    if records.len() == limit {
+                    // Of a commit that came after this call: it is seen as a whole later.
+                    let later = end_before.is_some_and(|end| record.offset >= end);
+                    if later {
+                        self.carried = Some(record);
+                    } else {
+                        next = record.offset.next();
+                        records.push(record);
+                    }
+                    if end_before == Some(next) {
+                        self.rest();
+                        return Ok(records);
+                    }
+                    if later || records.len() == limit {
                         self.stands = Some((at, next));
                         return Ok(records);
                     }
@@ -259,14 +307,19 @@ impl Reader {
                     deadline = self.clock.monotonic() + ANSWER;
                 }
                 Next::Nothing if self.clock.monotonic() > deadline => {
-                    return Err(LogError::Unreachable(format!("reading {at} from {next}: no answer in {ANSWER:?}")));
+                    return Err(LogError::Unreachable(format!(
+                        "reading {at} from {next}: no answer in {ANSWER:?}"
+                    )));
                 }
                 Next::Nothing => {}
             }
         }
     }
 
-    fn next(&self, at: TopicPartition) -> Result<Next, LogError> {
+    fn next(&mut self, at: TopicPartition) -> Result<Next, LogError> {
+        if let Some(record) = self.carried.take() {
+            return Ok(Next::Record(record));
+        }
         let Some(consumer) = &self.consumer else { return Ok(Next::Nothing) };
         match consumer.poll(SLICE) {
             Some(Ok(message)) => Ok(match stored(&self.config, &message) {
@@ -288,20 +341,26 @@ impl Reader {
     /// Reads on from there; what was fetched before is dropped.
     fn stand(&mut self, at: TopicPartition, from: Offset) -> Result<(), LogError> {
         self.stands = None;
+        self.carried = None;
         let consumer = match self.consumer.take() {
             Some(consumer) => consumer,
             None => consumer_of(&self.config)?,
         };
         let consumer = self.consumer.insert(consumer);
+        let topic = self.config.topic(at.topic);
+        let doing = |e| log_error(&format!("reading {at} from {from}"), &e);
+        // Else the client asks for a topic that is new to it only when it comes round to that, a second later.
+        consumer.fetch_metadata(Some(&topic), ANSWER).map_err(doing)?;
         let mut list = TopicPartitionList::new();
-        list.add_partition_offset(&self.config.topic(at.topic), at.partition, KafkaOffset::Offset(from.0))
+        list.add_partition_offset(&topic, at.partition, KafkaOffset::Offset(from.0))
             .and_then(|()| consumer.assign(&list))
-            .map_err(|e| log_error(&format!("reading {at} from {from}"), &e))
+            .map_err(doing)
     }
 
     /// Fetches nothing any more.
     fn rest(&mut self) {
         self.stands = None;
+        self.carried = None;
         if let Some(consumer) = &self.consumer {
             if let Err(error) = consumer.unassign() {
                 tracing::warn!(%error, "a reader");

@@ -55,11 +55,11 @@ pub(super) fn stored(config: &KafkaConfig, message: &BorrowedMessage<'_>) -> Opt
 fn headers<H: Headers>(headers: &H) -> Vec<Header> {
     // The client panics on a name that is not UTF-8. A foreign writer must not end a stage with it: that header
     // is dropped, the record stays.
-    let header = |i| catch_unwind(AssertUnwindSafe(|| owned(headers.get(i)))).ok();
+    let header = |i| catch_unwind(AssertUnwindSafe(|| owned(&headers.get(i)))).ok();
     (0..headers.count()).filter_map(header).collect()
 }
 
-fn owned(header: KafkaHeader<'_, &[u8]>) -> Header {
+fn owned(header: &KafkaHeader<'_, &[u8]>) -> Header {
     Header { name: header.key.to_owned(), value: header.value.map(Bytes::copy_from_slice) }
 }
 
@@ -67,7 +67,8 @@ fn owned(header: KafkaHeader<'_, &[u8]>) -> Header {
 pub(super) fn check(manifest: &Manifest, records: &[Append]) -> Result<(), LogError> {
     for Append { to, record } in records {
         manifest.require(*to)?;
-        let headers = record.headers.iter().map(|h| h.name.len() + h.value.as_ref().map_or(0, Bytes::len) + 10);
+        let headers =
+            record.headers.iter().map(|h| h.name.len() + h.value.as_ref().map_or(0, Bytes::len) + 10);
         let bytes = record.key.as_ref().map_or(0, Bytes::len)
             + record.value.as_ref().map_or(0, Bytes::len)
             + headers.sum::<usize>();

@@ -19,7 +19,7 @@ use super::{
     config::{APPEND_TIMEOUT, KafkaConfig, MAX_RECORD_BYTES, ToTracing},
     error::log_error,
     producer::{Batch, Producer},
-    read::{Views, blocking, consumer},
+    read::{Views, blocking, consumer, discard},
 };
 use crate::port::{Expected, LogError, Manifest, Offset, Record, TopicPartition};
 
@@ -47,23 +47,17 @@ pub(super) async fn open(
         Some(1) => setup.manifest().await?,
         Some(n) => return Err(wrong(format!("topic {name} has {n} partitions, and a manifest has one"))),
     };
-    let manifest = match there {
-        Some(manifest) => manifest,
-        None => {
-            let new = Manifest::create(expected, clock, chance)?;
-            setup.refuse_orphans().await?;
-            setup.create(&admin, clock, &BTreeMap::from([(name, (1, false))])).await?;
-            setup.announce(&new, clock).await?;
-            // Several may have announced one. The first stands.
-            setup.manifest().await?.ok_or_else(|| {
-                LogError::Corrupt(format!("topic {} lost its record", config.manifest_topic()))
-            })?
-        }
+    let manifest = if let Some(manifest) = there {
+        manifest
+    } else {
+        let new = Manifest::create(expected, clock, chance)?;
+        setup.make(&admin, &new, clock).await?
     };
     manifest.check(expected)?;
     let topics = Topic::ALL.map(|t| (config.topic(t), (manifest.partitions(t), t.is_compacted())));
     setup.create(&admin, clock, &topics.into_iter().collect()).await?;
     setup.check_retention(&admin).await?;
+    discard(admin);
     Ok(manifest)
 }
 
@@ -82,23 +76,48 @@ impl Setup {
         let (views, topic, brokers) = (self.views.clone(), topic.to_owned(), self.config.brokers.clone());
         blocking(move || {
             let metadata = views.all.metadata(&topic, CONNECT).map_err(|e| match e {
-                LogError::Unreachable(why) => LogError::Unreachable(format!("no Kafka broker at {brokers}: {why}")),
+                LogError::Unreachable(why) => {
+                    LogError::Unreachable(format!("no Kafka broker at {brokers}: {why}"))
+                }
                 other => other,
             })?;
             let Some(found) = metadata.topics().iter().find(|t| t.name() == topic) else { return Ok(None) };
             match found.error().map(Code::from) {
-                None => Ok(Some(found.partitions().len())),
+                // Without a leader it is being made, or between two.
+                None | Some(Code::LeaderNotAvailable) => Ok(Some(found.partitions().len())),
                 Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => Ok(None),
-                // Being made, or between two leaders.
-                Some(Code::LeaderNotAvailable) => Ok(Some(found.partitions().len())),
-                Some(code) => Err(log_error(&format!("asking for topic {topic}"), &KafkaError::MetadataFetch(code))),
+                Some(code) => {
+                    Err(log_error(&format!("asking for topic {topic}"), &KafkaError::MetadataFetch(code)))
+                }
             }
         })
         .await
     }
 
-    /// Without a manifest, records under this prefix are of a log that lost it.
-    async fn refuse_orphans(&self) -> Result<(), LogError> {
+    /// Announces a new log, and returns the one that stands: several may have announced one, the first does.
+    async fn make(
+        &self,
+        admin: &AdminClient<ToTracing>,
+        new: &Manifest,
+        clock: &dyn Clock,
+    ) -> Result<Manifest, LogError> {
+        let name = self.config.manifest_topic();
+        let orphans = self.orphans().await?;
+        self.create(admin, clock, &BTreeMap::from([(name.clone(), (1, false))])).await?;
+        if let Some(orphans) = orphans {
+            // Unless somebody else made the log in between.
+            let made = self.manifest().await?;
+            return made.ok_or_else(|| {
+                wrong(format!("topic {orphans} holds records, and topic {name} says of no log"))
+            });
+        }
+        self.announce(new, clock).await?;
+        let first = self.manifest().await?;
+        first.ok_or_else(|| LogError::Corrupt(format!("topic {name} lost its record")))
+    }
+
+    /// A topic under this prefix that holds records. Without a manifest they are of a log that lost it.
+    async fn orphans(&self) -> Result<Option<String>, LogError> {
         for topic in Topic::ALL {
             let name = self.config.topic(topic);
             let count = i32::try_from(self.partitions(&name).await?.unwrap_or(0)).unwrap_or(i32::MAX);
@@ -112,11 +131,10 @@ impl Setup {
                 Ok(false)
             });
             if held.await? {
-                let manifest = self.config.manifest_topic();
-                return Err(wrong(format!("topic {name} holds records, and topic {manifest} says of no log")));
+                return Ok(Some(name));
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Makes the topics that are missing, and returns once all are there with their counts.
@@ -137,29 +155,20 @@ impl Setup {
         if missing.is_empty() {
             return Ok(());
         }
-        for full in [true, false] {
-            let asked: Vec<_> = missing.iter().map(|name| self.new_topic(name, topics[*name], full)).collect();
-            let options = AdminOptions::new().request_timeout(Some(DONE)).operation_timeout(Some(DONE));
-            let answers = admin
-                .create_topics(&asked, &options)
-                .await
-                .map_err(|e| log_error("creating topics", &e))?;
-            let mut unknown_setting = false;
-            for answer in answers {
-                match answer {
-                    Ok(_) | Err((_, Code::TopicAlreadyExists)) => {}
-                    // Other brokers do not know every setting of Apache Kafka's.
-                    Err((_, Code::InvalidConfig)) if full => unknown_setting = true,
-                    Err((name, code)) => {
-                        return Err(log_error(&format!("creating topic {name}"), &KafkaError::AdminOp(code)));
-                    }
+        let deadline = clock.monotonic() + DONE;
+        let mut full = true;
+        loop {
+            match self.request(admin, &missing, topics, full).await {
+                Ok(true) => break,
+                Ok(false) => full = false,
+                // A broker that is just starting.
+                Err(LogError::Unreachable(why)) if clock.monotonic() < deadline => {
+                    tracing::debug!(why, "creating topics again");
+                    tokio::time::sleep(PAUSE).await;
                 }
-            }
-            if !unknown_setting {
-                break;
+                Err(error) => return Err(error),
             }
         }
-        let deadline = clock.monotonic() + DONE;
         for name in missing {
             let count = topics[name].0;
             loop {
@@ -168,13 +177,44 @@ impl Setup {
                     // Another creator asked for another count, of another manifest.
                     Some(n) if n > 0 => return Err(miscounted(name, n, count)),
                     _ if clock.monotonic() > deadline => {
-                        return Err(LogError::Unreachable(format!("topic {name} was created and does not appear")));
+                        return Err(LogError::Unreachable(format!(
+                            "topic {name} was created and does not appear"
+                        )));
                     }
                     _ => tokio::time::sleep(PAUSE).await,
                 }
             }
+            // The broker tells of a partition before it leads it.
+            let (views, name) = (self.views.clone(), name.clone());
+            blocking(move || (0..count).try_for_each(|p| views.all.extent_of(&name, p).map(drop))).await?;
         }
         Ok(())
+    }
+
+    /// Asks for topics to be made. `false`: the broker does not know some of the settings.
+    async fn request(
+        &self,
+        admin: &AdminClient<ToTracing>,
+        missing: &[&String],
+        topics: &BTreeMap<String, (i32, bool)>,
+        full: bool,
+    ) -> Result<bool, LogError> {
+        let asked: Vec<_> = missing.iter().map(|name| self.new_topic(name, topics[*name], full)).collect();
+        let options = AdminOptions::new().request_timeout(Some(CONNECT)).operation_timeout(Some(CONNECT));
+        let answers =
+            admin.create_topics(&asked, &options).await.map_err(|e| log_error("creating topics", &e))?;
+        let mut known = true;
+        for answer in answers {
+            match answer {
+                Ok(_) | Err((_, Code::TopicAlreadyExists)) => {}
+                // Other brokers do not know every setting of Apache Kafka's.
+                Err((_, Code::InvalidConfig)) if full => known = false,
+                Err((name, code)) => {
+                    return Err(log_error(&format!("creating topic {name}"), &KafkaError::AdminOp(code)));
+                }
+            }
+        }
+        Ok(known)
     }
 
     fn new_topic<'a>(&self, name: &'a str, (count, compacted): (i32, bool), full: bool) -> NewTopic<'a> {
@@ -203,40 +243,49 @@ impl Setup {
         blocking(move || {
             let doing = format!("reading topic {topic}");
             let reader = consumer(&config.reader())?;
+            reader.fetch_metadata(Some(&topic), CONNECT).map_err(|e| log_error(&doing, &e))?;
             let mut list = TopicPartitionList::new();
             list.add_partition_offset(&topic, 0, KafkaOffset::Beginning)
                 .and_then(|()| reader.assign(&list))
                 .map_err(|e| log_error(&doing, &e))?;
             // In slices, so that the client's own troubles, which it gets over, are passed by.
+            let mut found = Err(LogError::Unreachable(format!("{doing}: no answer in {CONNECT:?}")));
             for _ in 0..CONNECT.as_secs() * 10 {
                 match reader.poll(Duration::from_millis(100)) {
                     Some(Ok(message)) => {
                         let value = message.payload().unwrap_or_default();
-                        let manifest = serde_json::from_slice(value).map_err(|e| {
-                            LogError::Corrupt(format!("the first record of topic {topic} is no manifest: {e}"))
-                        })?;
-                        return Ok(Some(manifest));
+                        found = serde_json::from_slice(value).map(Some).map_err(|e| {
+                            LogError::Corrupt(format!(
+                                "the first record of topic {topic} is no manifest: {e}"
+                            ))
+                        });
+                        break;
                     }
-                    Some(Err(KafkaError::PartitionEOF(_))) => return Ok(None),
+                    Some(Err(KafkaError::PartitionEOF(_))) => {
+                        found = Ok(None);
+                        break;
+                    }
                     Some(Err(error)) => tracing::debug!(%error, "{doing}"),
                     None => {}
                 }
             }
-            Err(LogError::Unreachable(format!("{doing}: no answer in {CONNECT:?}")))
+            discard(reader);
+            found
         })
         .await
     }
 
     /// Appends a manifest.
     async fn announce(&self, manifest: &Manifest, clock: &dyn Clock) -> Result<(), LogError> {
-        let json = serde_json::to_vec(manifest).map_err(|e| LogError::Refused(format!("the manifest: {e}")))?;
+        let json =
+            serde_json::to_vec(manifest).map_err(|e| LogError::Refused(format!("the manifest: {e}")))?;
         let record = Record {
             key: Some(Bytes::from_static(b"manifest")),
             value: Some(Bytes::from(json)),
             headers: Vec::new(),
             timestamp: clock.now(),
         };
-        let producer = Producer::new(&self.config.appender())?;
+        let producer = Producer::new(&self.config.announcer())?;
         let (done, outcomes) = oneshot::channel();
         let batch = Batch::new(1, move |outcomes| drop(done.send(outcomes)));
         let doing = "writing the manifest";
@@ -254,7 +303,8 @@ impl Setup {
 
     /// Refuses topics that forget: whoever made them did not know that the log is the record.
     async fn check_retention(&self, admin: &AdminClient<ToTracing>) -> Result<(), LogError> {
-        let names: Vec<_> = Topic::ALL.iter().filter(|t| !t.is_compacted()).map(|t| self.config.topic(*t)).collect();
+        let names: Vec<_> =
+            Topic::ALL.iter().filter(|t| !t.is_compacted()).map(|t| self.config.topic(*t)).collect();
         let asked: Vec<_> = names.iter().map(|n| ResourceSpecifier::Topic(n)).collect();
         let options = AdminOptions::new().request_timeout(Some(DONE));
         let answers = match admin.describe_configs(&asked, &options).await {
@@ -270,7 +320,9 @@ impl Setup {
                     continue;
                 }
             };
-            for (key, kept) in [("cleanup.policy", "delete"), ("retention.ms", "-1"), ("retention.bytes", "-1")] {
+            for (key, kept) in
+                [("cleanup.policy", "delete"), ("retention.ms", "-1"), ("retention.bytes", "-1")]
+            {
                 let value = settings.get(key).and_then(|e| e.value.as_deref());
                 if value.is_some_and(|v| v != kept) {
                     return Err(LogError::Refused(format!(

@@ -54,12 +54,22 @@ impl Transactional {
         id: &str,
         limit: Duration,
     ) -> Result<Self, LogError> {
+        let doing = |e| log_error("taking over the transactions of these partitions", &e);
         let producer = Producer::new(&config.transactional(id, limit))?;
+        // Connected first, else the client comes back to it only half a second later. The first question makes it
+        // leave the address it was given for the brokers it is told of, the second connects to one of those.
+        for _ in 0..2 {
+            producer
+                .client()
+                .client()
+                .fetch_metadata(Some(&config.manifest_topic()), limit)
+                .map_err(doing)?;
+        }
         producer
             .client()
             // The first one ever also makes the broker set up its own topic for transactions.
             .init_transactions(TRANSACTION_TIMEOUT)
-            .map_err(|e| log_error("taking over the transactions of these partitions", &e))?;
+            .map_err(doing)?;
         Ok(Self { producer, config: config.clone(), clock: clock.clone(), limit })
     }
 
@@ -73,7 +83,7 @@ impl Transactional {
     ) -> Ended {
         let client = self.producer.client();
         if let Err(error) = client.begin_transaction() {
-            return Self::ended(&error, |e| Ended::Open(e));
+            return Self::ended(&error, Ended::Open);
         }
         let places = match self.stage(records, offsets, generation) {
             Ok(places) => places,
@@ -82,9 +92,7 @@ impl Transactional {
         match client.commit_transaction(self.limit) {
             Ok(()) => Ended::Done(places),
             // Whatever it says, the commit was on its way: also a fence may have come after it.
-            Err(error) => {
-                Ended::Unknown(LogError::Unreachable(format!("committing a transaction: {error}")))
-            }
+            Err(error) => Ended::Unknown(LogError::Unreachable(format!("committing a transaction: {error}"))),
         }
     }
 

@@ -38,15 +38,29 @@ const LOOKUP: Duration = Duration::from_millis(500);
 
 /// What a member asks of its thread.
 pub(super) enum Command {
-    Poll { max: usize, wait: Duration, answer: oneshot::Sender<Result<Polled, LogError>> },
+    Poll {
+        max: usize,
+        wait: Duration,
+        answer: oneshot::Sender<Result<Polled, LogError>>,
+    },
     Commit {
         records: Vec<Append>,
         offsets: BTreeMap<TopicPartition, Offset>,
         answer: oneshot::Sender<Written<Vec<Offset>>>,
     },
-    Seek { at: TopicPartition, to: Offset, answer: oneshot::Sender<Result<(), LogError>> },
-    Pause { at: TopicPartition, paused: bool, answer: oneshot::Sender<Result<(), LogError>> },
-    Leave { answer: oneshot::Sender<()> },
+    Seek {
+        at: TopicPartition,
+        to: Offset,
+        answer: oneshot::Sender<Result<(), LogError>>,
+    },
+    Pause {
+        at: TopicPartition,
+        paused: bool,
+        answer: oneshot::Sender<Result<(), LogError>>,
+    },
+    Leave {
+        answer: oneshot::Sender<()>,
+    },
 }
 
 /// Where reading of a partition goes on.
@@ -503,7 +517,10 @@ pub(super) fn committed<C: rdkafka::consumer::ConsumerContext>(
             }
             KafkaOffset::Invalid => {}
             other => {
-                return Err(LogError::Refused(format!("{DOING}: {topic}-{} stands at {other:?}", e.partition())));
+                return Err(LogError::Refused(format!(
+                    "{DOING}: {topic}-{} stands at {other:?}",
+                    e.partition()
+                )));
             }
         }
     }

@@ -65,8 +65,9 @@ impl Observer {
         own: Option<MemberId>,
         seen: &[Sight],
     ) -> Vec<(MemberId, i64)> {
+        // Longer than its own session: whoever stopped it may have stopped the others too.
         let stood_still_itself =
-            self.looked.is_some_and(|at| now.saturating_sub(at) > pulse.saturating_mul(2));
+            self.looked.is_some_and(|at| now.saturating_sub(at) > pulse.saturating_mul(4));
         if stood_still_itself {
             self.others.clear();
         }
@@ -125,6 +126,14 @@ mod tests {
     fn a_member_that_stands_still_is_given_up_after_its_session() {
         let quarters = (0..100).map(|n| n * 250);
         assert_eq!(given_up(|_| 7, quarters), Some(1_500));
+    }
+
+    /// It looks whenever it is polled, which need not be often.
+    #[test]
+    fn a_watcher_that_is_polled_rarely_still_gives_up_the_silent() {
+        let looks = (0..100).map(|n| n * 900);
+        assert_eq!(given_up(|_| 7, looks.clone()), Some(1_800));
+        assert_eq!(given_up(|ms| i64::try_from(ms / 900).unwrap(), looks), None);
     }
 
     /// Both were stopped for an hour: the watcher begins anew.

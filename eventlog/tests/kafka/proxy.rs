@@ -117,7 +117,12 @@ impl Door {
         }
     }
 
-    async fn requests(&self, mut from: OwnedReadHalf, mut to: OwnedWriteHalf, asked: &Asked) -> io::Result<()> {
+    async fn requests(
+        &self,
+        mut from: OwnedReadHalf,
+        mut to: OwnedWriteHalf,
+        asked: &Asked,
+    ) -> io::Result<()> {
         loop {
             let frame = frame(&mut from).await?;
             let api = Api(i16::from_be_bytes([frame[4], frame[5]]));
@@ -158,7 +163,12 @@ impl Door {
         judged
     }
 
-    async fn answers(&self, mut from: OwnedReadHalf, mut to: OwnedWriteHalf, asked: &Asked) -> io::Result<()> {
+    async fn answers(
+        &self,
+        mut from: OwnedReadHalf,
+        mut to: OwnedWriteHalf,
+        asked: &Asked,
+    ) -> io::Result<()> {
         loop {
             let mut frame = frame(&mut from).await?;
             let id = i32::from_be_bytes([frame[4], frame[5], frame[6], frame[7]]);

@@ -15,14 +15,14 @@ use super::{
     attempt::{NEVER_TOO_OLD, natural_key},
     authorise::{Asked, Replaced, authorise},
     build, follow,
-    snapshot::Connection,
+    snapshot::{Connection, Readiness},
     transition::{Event, transition},
 };
 
 /// Signs an order with a connection's key. Pure CPU: it is called inside the gate's transaction.
 pub trait Desk: Send + Sync {
-    /// Whether a connection's key and credentials are at hand.
-    fn readiness(&self, connection: &Connection) -> super::snapshot::Readiness;
+    /// Whether a connection's key and credentials are at hand, and its approvals were looked for.
+    fn readiness(&self, connection: &Connection) -> Readiness;
 
     /// Signs an order; `None` where the key is not at hand.
     fn sign(&self, connection: &Connection, request: &OrderRequest) -> Option<Result<SignedBody, BuildError>>;
@@ -277,6 +277,9 @@ fn insert(
 ) -> Result<Step, NotLoaded> {
     if let Some(connection) = &snapshot.connection {
         snapshot.readiness = desk.readiness(connection);
+        if snapshot.readiness == Readiness::NotLoaded {
+            return Err(NotLoaded);
+        }
     }
     let attempt = match (authorise(snapshot, asked), line.facts) {
         (Ok(authorised), Some(facts)) => {

@@ -115,12 +115,11 @@ pub fn transition(attempt: &Attempt, event: &Event, now: Timestamp) -> Option<At
 fn answered(next: &mut Attempt, sent_at: Timestamp, outcome: &SubmitOutcome, now: Timestamp) {
     if next.is_final {
         let ended = matches!(next.status, OrderStatus::Rejected | OrderStatus::Expired);
-        if ended && matches!(outcome, SubmitOutcome::Accepted(_)) {
-            next.status = OrderStatus::Submitted;
-            next.reason = None;
-            land_late(next, now);
+        if !ended || !matches!(outcome, SubmitOutcome::Accepted(_)) {
+            return;
         }
-        return;
+        (next.status, next.is_final) = (OrderStatus::Unknown, false);
+        land_late(next, now);
     }
     next.sent_at = next.sent_at.or(Some(sent_at));
     next.last_send_at = Some(next.last_send_at.map_or(sent_at, |at| at.max(sent_at)));

@@ -40,11 +40,18 @@ pub async fn prepare(stage: &Stage, intents: &[&IntentsEvent]) -> Result<(), Sto
             admit(stage, &sealed).await?;
         }
         let asset = heads.iter().find(|h| h.billing_account_id == sealed.billing_account_id);
-        if let (false, Some(head)) = (sealed.connection.approved, asset)
-            && let (Some(keys), Some(exchange)) = (stage.keyring.keys(id), stage.venues.exchange(head.mode))
-            && approvals_stand(&**exchange, &sealed.connection, &keys, &head.asset, stage.clock.now()).await
-        {
+        let (false, Some(head)) = (sealed.connection.approved, asset) else { continue };
+        let keys = stage.keyring.keys(id).zip(stage.venues.exchange(head.mode));
+        let stand = match &keys {
+            Some((keys, exchange)) => {
+                approvals_stand(&***exchange, &sealed.connection, keys, &head.asset, stage.clock.now()).await
+            }
+            None => false,
+        };
+        if stand {
             stage.store.approve(id, stage.clock.now()).await?;
+        } else {
+            stage.keyring.note_unapproved(id);
         }
     }
     Ok(())

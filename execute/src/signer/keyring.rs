@@ -1,7 +1,7 @@
 //! The keys of the connections at hand.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -60,6 +60,8 @@ pub struct Keyring {
     sealing: SealingKey,
     table: Arc<ExchangeTable>,
     entries: Arc<Mutex<BTreeMap<Uuid, Entry>>>,
+    /// Connections without approvals that were looked at: the venue is not asked for each of their intents.
+    unapproved: Arc<Mutex<BTreeSet<Uuid>>>,
 }
 
 impl fmt::Debug for Keyring {
@@ -86,7 +88,7 @@ impl Drop for StoredCreds {
 impl Keyring {
     /// With no keys yet.
     pub fn new(sealing: SealingKey, table: ExchangeTable) -> Self {
-        Self { sealing, table: Arc::new(table), entries: Arc::default() }
+        Self { sealing, table: Arc::new(table), entries: Arc::default(), unapproved: Arc::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Uuid, Entry>> {
@@ -129,9 +131,15 @@ impl Keyring {
         self.lock().insert(connection, Entry::Refused(why.into()));
     }
 
-    /// Forgets refusals, so that they are looked at again.
+    /// A connection's approvals were looked for, and are not in place.
+    pub fn note_unapproved(&self, connection: Uuid) {
+        self.unapproved.lock().unwrap_or_else(PoisonError::into_inner).insert(connection);
+    }
+
+    /// Forgets refusals and missing approvals, so that they are looked at again.
     pub fn forget_refusals(&self) {
         self.lock().retain(|_, entry| matches!(entry, Entry::Open(_)));
+        self.unapproved.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// Opens a sealed signing key.
@@ -184,7 +192,11 @@ impl Keyring {
 impl Desk for Keyring {
     fn readiness(&self, connection: &Connection) -> Readiness {
         match self.lock().get(&connection.id) {
-            Some(Entry::Open(_)) => Readiness::Ready,
+            Some(Entry::Open(_)) => {
+                let looked = self.unapproved.lock().unwrap_or_else(PoisonError::into_inner);
+                let settled = connection.approved || looked.contains(&connection.id);
+                if settled { Readiness::Ready } else { Readiness::NotLoaded }
+            }
             Some(Entry::Refused(_)) => Readiness::Refused,
             None => Readiness::NotLoaded,
         }

@@ -116,7 +116,12 @@ impl MemoryStore {
         Self { state: Arc::default(), hook: Arc::default(), clock, codec }
     }
 
-    /// From now on asks this hook.
+    /// A handle on the same ledger for another process, with a hook of its own.
+    pub fn process(&self) -> Self {
+        Self { hook: Arc::default(), ..self.clone() }
+    }
+
+    /// From now on this handle and its clones ask this hook.
     pub fn on_call(&self, hook: Option<Hook>) {
         *self.hook.lock().unwrap_or_else(PoisonError::into_inner) = hook;
     }

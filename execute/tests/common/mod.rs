@@ -3,6 +3,7 @@
 
 pub mod ledger;
 pub mod venue;
+pub mod world;
 
 use execute::{
     Keyring, SealingKey, Secret,

@@ -1,5 +1,5 @@
-//! The accepted chain of cuts (`design.md`, Cuts): a cut counts only if its number is the next and its previous hash
-//! matches. Whoever wrote anything else, it changes nothing.
+//! The accepted chain of cuts (`design.md`, Cuts): a cut counts only if its number is the next and its
+//! previous hash matches. Whoever wrote anything else, it changes nothing.
 
 use schemas::{Hash32, events::Cut};
 
@@ -17,10 +17,11 @@ pub struct Head {
     pub left: i32,
 }
 
-/// Takes a cut; whether it was accepted. A decision of the cut before that could not be read does not hold up the
-/// chain: it went to `dead-letters`.
+/// Takes a cut; whether it was accepted. A decision of the cut before that could not be read does not hold up
+/// the chain: it went to `dead-letters`.
 pub fn take_cut(head: &mut Option<Head>, partition: i32, cut: &Cut, hash: Hash32) -> bool {
-    let (next, previous) = head.map_or((Some(0), Hash32::ZERO), |head| (head.number.checked_add(1), head.hash));
+    let (next, previous) =
+        head.map_or((Some(0), Hash32::ZERO), |head| (head.number.checked_add(1), head.hash));
     let counts = next == Some(cut.number) && cut.previous == previous && cut.partition == partition;
     if counts {
         *head = Some(Head { number: cut.number, hash, left: cut.decisions });

@@ -130,7 +130,12 @@ pub fn read<'r>(codec: &Codec, stored: &'r Stored) -> Read<'r> {
         Err(CodecError::WrongTopic { name, .. }) if name == Gap::NAME => Ok(Event::Gap),
         event => event,
     };
-    Read { stored, hash: position::hash(codec, &stored.record), event: event.map_err(Trouble::from), refused: None }
+    Read {
+        stored,
+        hash: position::hash(codec, &stored.record),
+        event: event.map_err(Trouble::from),
+        refused: None,
+    }
 }
 
 /// The accounts that records speak of.
@@ -158,8 +163,8 @@ pub struct Dead<'r> {
     pub trouble: Trouble,
 }
 
-/// Folds records onto the progress of their partitions, given who owns the accounts that they name. Records before
-/// a partition's place are passed over: they were folded already.
+/// Folds records onto the progress of their partitions, given who owns the accounts that they name. Records
+/// before a partition's place are passed over: they were folded already.
 pub fn fold<'r>(
     log_id: LogId,
     progress: &BTreeMap<TopicPartition, Progress>,

@@ -129,7 +129,8 @@ pub struct LedgerRow {
     pub changed_at: Timestamp,
 }
 
-/// A position: what one target opened for one tenant on one token. Paper and live never mix (`behaviour.md` 2).
+/// A position: what one target opened for one tenant on one token. Paper and live never mix (`behaviour.md`
+/// 2).
 pub type PositionKey = (BillingAccountId, TargetId, AssetId, Mode);
 
 impl LedgerRow {

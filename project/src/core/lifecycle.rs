@@ -1,5 +1,5 @@
-//! Where the position of a ledger row stands, as far as orders alone tell: what a resolution ends (winner, loser)
-//! comes with the marks.
+//! Where the position of a ledger row stands, as far as orders alone tell: what a resolution ends (winner,
+//! loser) comes with the marks.
 
 use std::cmp::Ordering;
 
@@ -42,8 +42,8 @@ pub struct Part {
     pub created_at: Timestamp,
 }
 
-/// Where each row of one position stands, in the order given. Sales use up the oldest purchases first, so the answer
-/// depends on the rows alone and not on the order in which they were learned of.
+/// Where each row of one position stands, in the order given. Sales use up the oldest purchases first, so the
+/// answer depends on the rows alone and not on the order in which they were learned of.
 ///
 /// A sale is `closing` until it is final, then `closed` if it sold anything; a row that filled nothing stands
 /// nowhere.

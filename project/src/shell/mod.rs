@@ -1,7 +1,7 @@
 //! The loop that feeds the core: group `project` over `decisions` and `orders`.
 //!
-//! Nothing is committed to the group: how far a partition is read stands in the database, beside the rows, and reading
-//! begins there whenever a partition is assigned.
+//! Nothing is committed to the group: how far a partition is read stands in the database, beside the rows,
+//! and reading begins there whenever a partition is assigned.
 
 mod letters;
 
@@ -11,7 +11,9 @@ use std::{
     time::Duration,
 };
 
-use eventlog::{Group, Log, LogError, Member, Offset, Polled, Stored, TopicPartition, position::PositionError};
+use eventlog::{
+    Group, Log, LogError, Member, Offset, Polled, Stored, TopicPartition, Written, position::PositionError,
+};
 use runtime::{Board, Clock, Stop, signals};
 use schemas::{codec::Codec, topics::Topic};
 
@@ -107,7 +109,8 @@ const LAG_EVERY: Duration = Duration::from_secs(1);
 pub async fn run(ports: &Ports, options: &Options, stop: &Stop) -> Result<(), ProjectError> {
     let mut pause = FIRST_PAUSE;
     while !stop.is_requested() {
-        let mut stage = Stage { ports, options, progress: BTreeMap::new(), looked_at: None };
+        let mut stage =
+            Stage { ports, options, progress: BTreeMap::new(), looked_at: None, told: BTreeMap::new() };
         match stage.serve(stop, &mut pause).await {
             Err(error) if error.is_transient() => {
                 tracing::warn!(code = error.code(), %error, "project joins again");
@@ -137,12 +140,13 @@ struct Stage<'p> {
     progress: BTreeMap<TopicPartition, Option<Progress>>,
     /// When the lag was last told.
     looked_at: Option<Duration>,
+    /// The offsets that the log was last told.
+    told: BTreeMap<TopicPartition, Offset>,
 }
 
 impl Stage<'_> {
     async fn serve(&mut self, stop: &Stop, pause: &mut Duration) -> Result<(), ProjectError> {
-        let group =
-            Group { name: STAGE.to_owned(), topics: TOPICS.to_vec(), session: self.options.session };
+        let group = Group { name: STAGE.to_owned(), topics: TOPICS.to_vec(), session: self.options.session };
         let mut member = self.ports.log.join(group).await?;
         while !stop.is_requested() {
             let polled = member.poll(self.options.batch, self.options.wait).await?;
@@ -168,7 +172,7 @@ impl Stage<'_> {
                 }
                 Err(error) => return Err(error),
             }
-            self.tell_lag().await;
+            self.tell_lag(&mut *member).await;
         }
         member.leave().await?;
         Ok(())
@@ -273,19 +277,33 @@ impl Stage<'_> {
         }
     }
 
-    async fn tell_lag(&mut self) {
+    /// Tells how far behind the stage is: on the board, and as the group's offsets in the log, for whoever
+    /// asks the log. Those in the database count.
+    async fn tell_lag(&mut self, member: &mut dyn Member) {
         let now = self.ports.clock.monotonic();
         if self.looked_at.is_some_and(|then| now.saturating_sub(then) < LAG_EVERY) {
             return;
         }
         self.looked_at = Some(now);
-        let mut lag = 0_u64;
+        let (mut lag, mut moved) = (0_u64, BTreeMap::new());
         for (at, progress) in &self.progress {
             // A log that does not answer now will say so to the next poll.
             let Ok(extent) = self.ports.log.extent(*at).await else { return };
             let next = progress.as_ref().map_or(Offset::ZERO, |progress| progress.next);
             lag += u64::try_from(extent.end.0.saturating_sub(next.0)).unwrap_or(0);
+            if next > Offset::ZERO && self.told.get(at) != Some(&next) {
+                moved.insert(*at, next);
+            }
         }
         self.ports.board.lag(STAGE, lag);
+        if moved.is_empty() {
+            return;
+        }
+        match member.commit(Vec::new(), moved.clone()).await {
+            Written::Done(_) => self.told.extend(moved),
+            Written::NotDone(error) | Written::Unknown(error) => {
+                tracing::debug!(%error, "the group's offsets were not committed");
+            }
+        }
     }
 }

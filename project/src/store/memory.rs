@@ -65,7 +65,9 @@ impl MemoryStore {
             .flat_map(|rows| {
                 let parts: Vec<Part> = rows.iter().map(LedgerRow::part).collect();
                 let found = lifecycles(&parts);
-                rows.into_iter().zip(found).map(|(ledger, lifecycle)| (ledger.copy(), Row { ledger, lifecycle }))
+                rows.into_iter()
+                    .zip(found)
+                    .map(|(ledger, lifecycle)| (ledger.copy(), Row { ledger, lifecycle }))
             })
             .collect()
     }

@@ -8,13 +8,10 @@ use std::{
 use async_trait::async_trait;
 use eventlog::{Offset, TopicPartition};
 use schemas::{
-    BillingAccountId, Hash32, LogId, Shares, UserId,
+    BillingAccountId, Hash32, LogId, Shares, Side, UserId,
     events::{Decision, OrderState},
 };
-use sqlx::{
-    PgConnection, PgPool, Row,
-    postgres::PgRow,
-};
+use sqlx::{PgConnection, PgPool, Row, postgres::PgRow};
 use uuid::Uuid;
 
 use super::{Store, StoreError};
@@ -27,7 +24,7 @@ use crate::{
         lifecycle::{Part, lifecycles},
     },
     migrate::{MigrateError, check_version},
-    pg::Tz,
+    pg::{Tz, is_away},
     roles::Role,
 };
 
@@ -39,7 +36,8 @@ impl PgStore {
     /// Over the live tables.
     ///
     /// # Errors
-    /// No password, no server, no such database, a refusal, or a database that is not at this program's version.
+    /// No password, no server, no such database, a refusal, or a database that is not at this program's
+    /// version.
     pub async fn connect(connections: &Connections) -> Result<Self, MigrateError> {
         let store = Self::connect_to(connections, "public").await?;
         check_version(&store.0).await?;
@@ -47,9 +45,13 @@ impl PgStore {
     }
 
     /// Over the tables of another schema; `public` stands behind it.
-    pub(crate) async fn connect_to(connections: &Connections, schema: &'static str) -> Result<Self, ConnectError> {
+    pub(crate) async fn connect_to(
+        connections: &Connections,
+        schema: &'static str,
+    ) -> Result<Self, ConnectError> {
         let path = format!("{schema},public");
-        // A lost commit takes rows and offsets with it together: they are read again. Nothing here waits for a disk.
+        // A lost commit takes rows and offsets with it together: they are read again. Nothing here waits for
+        // a disk.
         let options = connections
             .options(Role::Projector)?
             .options([("search_path", path.as_str()), ("synchronous_commit", "off")]);
@@ -104,38 +106,35 @@ impl Store for PgStore {
 
     async fn apply(&self, batch: &Batch) -> Result<(), StoreError> {
         let mut transaction = self.0.begin().await.map_err(store_error)?;
-        // First, and in order: an overtaken batch touches nothing, and two never wait for each other crosswise.
+        // First, and in order: an overtaken batch touches nothing, and two never wait for each other
+        // crosswise.
         for (at, (from, to)) in &batch.advances {
             advance(&mut transaction, *at, from.as_ref(), to).await?;
         }
         insert_decisions(&mut transaction, &batch.decisions).await?;
         let changed = merge_attempts(&mut transaction, &batch.orders).await?;
-        let rows: Vec<LedgerRow> = changed.values().filter_map(Attempts::row).collect();
+        let rows: Vec<LedgerRow> = changed.values().filter_map(|(_, attempts)| attempts.row()).collect();
         write_rows(&mut transaction, &rows).await?;
-        settle_positions(&mut transaction, &rows).await?;
+        let moved = rows
+            .iter()
+            .zip(changed.values())
+            .filter(|(row, (before, _))| row.side == Side::Sell || row.filled_shares != *before);
+        settle_positions(&mut transaction, &moved.map(|(row, _)| row.position()).collect()).await?;
         transaction.commit().await.map_err(store_error)
     }
 }
 
-/// What is wrong with the data (22, 23), or with whose it is said to be (42501), will be wrong again. All else passes, or
-/// needs a person.
+/// What is wrong with the data (22, 23), or with whose it is said to be (42501), will be wrong again.
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn store_error(error: sqlx::Error) -> StoreError {
     let text = error.to_string();
-    match &error {
-        sqlx::Error::Database(e) => match e.code().as_deref() {
-            Some(code) if code.starts_with("22") || code.starts_with("23") || code == "42501" => {
-                StoreError::Unacceptable(text)
-            }
-            // Serialization, resources, an operator's hand, a server on its way up or down.
-            Some(code) if ["40", "53", "55", "57", "08", "25"].iter().any(|class| code.starts_with(class)) => {
-                StoreError::Unreachable(text)
-            }
-            _ => StoreError::Broken(text),
-        },
-        sqlx::Error::Encode(_) => StoreError::Unacceptable(text),
-        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed
-        | sqlx::Error::WorkerCrashed => StoreError::Unreachable(text),
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    match code.as_deref() {
+        Some(code) if code.starts_with("22") || code.starts_with("23") || code == "42501" => {
+            StoreError::Unacceptable(text)
+        }
+        _ if matches!(error, sqlx::Error::Encode(_)) => StoreError::Unacceptable(text),
+        _ if is_away(&error) => StoreError::Unreachable(text),
         _ => StoreError::Broken(text),
     }
 }
@@ -236,10 +235,13 @@ async fn insert_decisions(connection: &mut PgConnection, decisions: &[Decision])
         .map(|d| d.order.as_ref().map(serde_json::to_string).transpose())
         .collect::<Result<_, _>>()
         .map_err(broken)?;
-    let inputs: Vec<String> =
-        decisions.iter().map(|d| serde_json::to_string(&d.inputs)).collect::<Result<_, _>>().map_err(broken)?;
+    let inputs: Vec<String> = decisions
+        .iter()
+        .map(|d| serde_json::to_string(&d.inputs))
+        .collect::<Result<_, _>>()
+        .map_err(broken)?;
     // INSERT is all that projector may do here, so the conflict names no columns.
-    sqlx::query(
+    let written = sqlx::query(
         "insert into poly_copy_trade_decisions
              (billing_account_id, idempotency_key, revision, created_by_user_id, target_row_id, target_id,
               target_wallet, fill_id, asset, market_id, mode, outcome, reason, position_branch, intent, inputs, error,
@@ -278,15 +280,20 @@ async fn insert_decisions(connection: &mut PgConnection, decisions: &[Decision])
     .bind(column!(d => Tz(d.decided_at)))
     .execute(connection)
     .await
-    .map(drop)
-    .map_err(store_error)
+    .map_err(store_error)?
+    .rows_affected();
+    if written < u64::try_from(decisions.len()).unwrap_or(u64::MAX) {
+        // The chain decided something twice: the first stands. That is decide's to explain.
+        tracing::error!(decisions = decisions.len(), written, "decisions that were recorded before");
+    }
+    Ok(())
 }
 
-/// Keeps what is news, and gives every attempt of the copies it is news of.
+/// Keeps what is news, and gives every attempt of the copies it is news of, with what had filled before.
 async fn merge_attempts(
     connection: &mut PgConnection,
     orders: &BTreeMap<CopyKey, Attempts>,
-) -> Result<BTreeMap<CopyKey, Attempts>, StoreError> {
+) -> Result<BTreeMap<CopyKey, (Shares, Attempts)>, StoreError> {
     if orders.is_empty() {
         return Ok(BTreeMap::new());
     }
@@ -305,20 +312,19 @@ async fn merge_attempts(
         let state: OrderState = serde_json::from_str(&text).map_err(broken)?;
         all.entry((state.billing_account_id, state.idempotency_key)).or_default().take(state);
     }
-    let mut changed = BTreeSet::new();
+    let mut changed = BTreeMap::new();
     let mut news: Vec<&OrderState> = Vec::new();
     for (copy, attempts) in orders {
-        let known = all.entry(*copy).or_default();
-        for state in attempts.states() {
-            if known.take(state.clone()) {
-                news.push(state);
-                changed.insert(*copy);
-            }
+        let mut known = all.remove(copy).unwrap_or_default();
+        let before = known.row().map_or(Shares::ZERO, |row| row.filled_shares);
+        let first = news.len();
+        news.extend(attempts.states().filter(|state| known.take((*state).clone())));
+        if news.len() > first {
+            changed.insert(*copy, (before, known));
         }
     }
-    all.retain(|copy, _| changed.contains(copy));
     if news.is_empty() {
-        return Ok(all);
+        return Ok(changed);
     }
     let states: Vec<String> =
         news.iter().map(serde_json::to_string).collect::<Result<_, _>>().map_err(broken)?;
@@ -341,7 +347,7 @@ async fn merge_attempts(
     .execute(connection)
     .await
     .map_err(store_error)?;
-    Ok(all)
+    Ok(changed)
 }
 
 async fn write_rows(connection: &mut PgConnection, rows: &[LedgerRow]) -> Result<(), StoreError> {
@@ -357,10 +363,12 @@ async fn write_rows(connection: &mut PgConnection, rows: &[LedgerRow]) -> Result
         "insert into poly_copy_trade_fills
              (billing_account_id, target_id, fill_id, created_by_user_id, target_row_id, target_wallet,
               idempotency_key, market_id, asset, side, mode, price, shares, size_usdc, filled_shares, filled_usdc,
-              fees_usdc, order_id, status, is_final, reason, attempts, observed_at, created_at, synced_at, changed_at)
+              fees_usdc, order_id, status, is_final, reason, attempts, observed_at, created_at, synced_at,
+              changed_at, position_lifecycle)
          select account, target, fill, usr, target_row, wallet, key, market, asset, side, mode, price * 0.000001,
              shares * 0.000001, size * 0.000001, filled_shares * 0.000001, filled_usdc * 0.000001, fees * 0.000001,
-             order_id, status, is_final, reason, attempts, observed, created, synced, changed
+             order_id, status, is_final, reason, attempts, observed, created, synced, changed,
+             case when side = 'BUY' and filled_shares > 0 then 'open' end
          from unnest($1::uuid[], $2::uuid[], $3::text[], $4::uuid[], $5::uuid[], $6::text[], $7::text[], $8::text[],
              $9::text[], $10::text[], $11::text[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[],
              $16::bigint[], $17::bigint[], $18::text[], $19::text[], $20::bool[], $21::text[], $22::int[],
@@ -374,7 +382,12 @@ async fn write_rows(connection: &mut PgConnection, rows: &[LedgerRow]) -> Result
              fees_usdc = excluded.fees_usdc, order_id = excluded.order_id, status = excluded.status,
              is_final = excluded.is_final, reason = excluded.reason, attempts = excluded.attempts,
              observed_at = excluded.observed_at, created_at = excluded.created_at, synced_at = excluded.synced_at,
-             changed_at = excluded.changed_at",
+             changed_at = excluded.changed_at,
+             -- What has just been filled is open, until a sale says otherwise; what stands somewhere stays there, unless
+             -- nothing is filled any more.
+             position_lifecycle = case
+                 when excluded.side = 'BUY' and excluded.filled_shares <= 0 then null
+                 else coalesce(poly_copy_trade_fills.position_lifecycle, excluded.position_lifecycle) end",
     )
     .bind(column!(r => r.account.as_uuid()))
     .bind(column!(r => r.target.as_uuid()))
@@ -408,10 +421,12 @@ async fn write_rows(connection: &mut PgConnection, rows: &[LedgerRow]) -> Result
     .map_err(store_error)
 }
 
-/// Says anew where each row of the positions stands that these rows belong to.
-async fn settle_positions(connection: &mut PgConnection, rows: &[LedgerRow]) -> Result<(), StoreError> {
-    // A row that never filled anything and sells nothing stands nowhere, and moves nobody.
-    let positions: BTreeSet<PositionKey> = rows.iter().map(LedgerRow::position).collect();
+/// Says anew where each row of these positions stands. Where nothing was ever sold all that is
+/// filled is open, as [`write_rows`] left it: those need no look.
+async fn settle_positions(
+    connection: &mut PgConnection,
+    positions: &BTreeSet<PositionKey>,
+) -> Result<(), StoreError> {
     if positions.is_empty() {
         return Ok(());
     }
@@ -421,7 +436,9 @@ async fn settle_positions(connection: &mut PgConnection, rows: &[LedgerRow]) -> 
          from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[]) as p (account, target, asset, mode)
          join poly_copy_trade_fills f on f.billing_account_id = p.account and f.target_id = p.target
              and f.asset = p.asset and f.mode = p.mode
-         where f.filled_shares > 0 or (f.side = 'SELL' and not f.is_final) or f.position_lifecycle is not null",
+         where (f.filled_shares > 0 or (f.side = 'SELL' and not f.is_final) or f.position_lifecycle is not null)
+             and exists (select 1 from poly_copy_trade_fills s where s.billing_account_id = p.account
+                 and s.target_id = p.target and s.asset = p.asset and s.mode = p.mode and s.side = 'SELL')",
     )
     .bind(positions.iter().map(|p| p.0.as_uuid()).collect::<Vec<_>>())
     .bind(positions.iter().map(|p| p.1.as_uuid()).collect::<Vec<_>>())

@@ -20,7 +20,7 @@ use schemas::{
     TargetRowId, TargetStatus, Timestamp, TxHash, Usdc, UserId,
     avro::Event,
     codec::Codec,
-    events::{Cut, Decision, Inputs, LeaderView, Origin, OrderState, OwnView, Policy},
+    events::{Cut, Decision, Inputs, LeaderView, OrderState, Origin, OwnView, Policy},
     topics::Topic,
 };
 use sqlx::PgPool;
@@ -65,13 +65,15 @@ pub async fn add_tenant(connections: &Connections, number: u128) -> Tenant {
         .execute(&mut *transaction)
         .await
         .unwrap();
-    sqlx::query("insert into billing_accounts (id, owner_user_id, name, created_at) values ($1, $2, 'main', $3)")
-        .bind(tenant.account.as_uuid())
-        .bind(tenant.user.as_uuid())
-        .bind(Tz(at(0)))
-        .execute(&mut *transaction)
-        .await
-        .unwrap();
+    sqlx::query(
+        "insert into billing_accounts (id, owner_user_id, name, created_at) values ($1, $2, 'main', $3)",
+    )
+    .bind(tenant.account.as_uuid())
+    .bind(tenant.user.as_uuid())
+    .bind(Tz(at(0)))
+    .execute(&mut *transaction)
+    .await
+    .unwrap();
     transaction.commit().await.unwrap();
     tenant
 }
@@ -91,7 +93,12 @@ pub fn asset(number: u32) -> AssetId {
 
 /// The fill of that number, on the asset of that number.
 pub fn fill_id(number: u32, side: Side) -> FillId {
-    FillId::data_api(TxHash::from_bytes([u8::try_from(number % 251).unwrap(); 32]), &asset(number), side, at(i64::from(number)))
+    FillId::data_api(
+        TxHash::from_bytes([u8::try_from(number % 251).unwrap(); 32]),
+        &asset(number),
+        side,
+        at(i64::from(number)),
+    )
 }
 
 /// A new BUY of `shares` whole shares at 0.40, on asset 1.
@@ -170,7 +177,12 @@ pub fn sale(tenant: Tenant, number: u32, attempt: i32, shares: i64) -> OrderStat
         reserved: Usdc::ZERO,
         order_type: Some(OrderType::Fak),
         order_id: Some(OrderId::from_bytes(
-            *schemas::keccak256(&[tenant.account.as_uuid().as_bytes(), key.as_bytes(), &attempt.to_be_bytes()]).as_bytes(),
+            *schemas::keccak256(&[
+                tenant.account.as_uuid().as_bytes(),
+                key.as_bytes(),
+                &attempt.to_be_bytes(),
+            ])
+            .as_bytes(),
         )),
         created_at: at(i64::from(number) + 1 + i64::from(attempt)),
         ..state
@@ -324,7 +336,8 @@ pub fn log(wallet_partitions: i32) -> MemoryLog {
         market_partitions: 1,
         log_id: None,
     };
-    MemoryLog::create(&expected, MemoryOptions { markers: true }, SystemClock::shared(), &Chance::system()).unwrap()
+    MemoryLog::create(&expected, MemoryOptions { markers: true }, SystemClock::shared(), &Chance::system())
+        .unwrap()
 }
 
 /// An event as a record of a partition.
@@ -351,7 +364,8 @@ pub fn order_record(partition: i32, state: &OrderState) -> Append {
 
 /// A decision of the cut of that hash, as decide writes it.
 pub fn decision_record(decision: &Decision, cut: Hash32) -> Append {
-    let mut append = record(Topic::Decisions, decision.partition, &decision.idempotency_key.to_string(), decision);
+    let mut append =
+        record(Topic::Decisions, decision.partition, &decision.idempotency_key.to_string(), decision);
     append.record.headers.push(Header { name: CUT.into(), value: Some(cut.to_string().into()) });
     append
 }
@@ -379,4 +393,3 @@ pub async fn tables(pool: &PgPool, schema: &str) -> Vec<String> {
 pub fn clock() -> Arc<dyn Clock> {
     SystemClock::shared()
 }
-

@@ -21,7 +21,7 @@ use venue::wire::ActivityKind;
 #[derive(Debug, thiserror::Error)]
 pub enum TapeError {
     /// The file cannot be read.
-    #[error("cannot read {path}: {source}: check the path and its permissions")]
+    #[error("tape_unreadable: cannot read {path}: {source}: check the path and its permissions")]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -30,7 +30,8 @@ pub enum TapeError {
     },
     /// Not one row of it can be used.
     #[error(
-        "{path} has no usable row ({broken} broken{first}): a tape is Data API rows as a JSON array, JSON lines \
+        "tape_empty: \
+         {path} has no usable row ({broken} broken{first}): a tape is Data API rows as a JSON array, JSON lines \
          or CSV with the API's own column names, plain, gzip or zstd"
     )]
     Empty {

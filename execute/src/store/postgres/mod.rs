@@ -15,7 +15,7 @@ use schemas::{
 };
 use sqlx::{
     PgPool, Row,
-    postgres::{PgConnectOptions, PgPoolOptions, PgRow},
+    postgres::{PgConnectOptions, PgRow},
     types::Json,
 };
 use uuid::Uuid;
@@ -112,11 +112,7 @@ impl PostgresStore {
         // A gate that waits for a lock so long is better tried again; a connection that died shows on use, and a
         // ping before each use would cost each gate a round trip.
         let options = options.options([("lock_timeout", "5s"), ("statement_timeout", "15s")]);
-        let pool = PgPoolOptions::new()
-            .max_connections(size)
-            .acquire_timeout(Duration::from_secs(10))
-            .test_before_acquire(false)
-            .connect_lazy_with(options);
+        let pool = pgpool::options(size).test_before_acquire(false).connect_lazy_with(options);
         Self { pool, codec }
     }
 

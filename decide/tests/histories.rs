@@ -1,0 +1,186 @@
+//! What released versions decided is decided the same way today: see `histories/README.md`.
+#![allow(clippy::panic, reason = "a test that meets another shape fails")]
+
+use std::{collections::BTreeMap, fs, path::PathBuf, sync::Arc};
+
+use decide::{
+    core::Core,
+    cut::{INPUTS, Slice, read},
+    fixtures::{T0, at, history},
+    plan::{PLAN_VERSION, VERSIONS},
+};
+use eventlog::{
+    Append, Expected, Header, Log, Offset, Record, Stored, TopicPartition, VenueKind, Written,
+    memory::{MemoryLog, MemoryOptions},
+};
+use runtime::{Chance, VirtualClock};
+use schemas::{Reason, codec::Codec, events::DecisionsEvent, topics::Topic};
+use serde::{Deserialize, Serialize};
+
+/// A record of a history.
+#[derive(Serialize, Deserialize)]
+struct Line {
+    topic: String,
+    /// Those that decide reads: salt and cut.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    headers: BTreeMap<String, String>,
+    /// In hex; absent where the record has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    value: Option<String>,
+}
+
+fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/histories")
+}
+
+fn line(topic: Topic, record: &Record) -> String {
+    let kept = |h: &&Header| matches!(h.name.as_str(), "salt" | "cut");
+    let text = |h: &Header| String::from_utf8(h.value.clone().unwrap().to_vec()).unwrap();
+    let line = Line {
+        topic: topic.name().into(),
+        headers: record.headers.iter().filter(kept).map(|h| (h.name.clone(), text(h))).collect(),
+        value: record.value.as_ref().map(const_hex::encode),
+    };
+    serde_json::to_string(&line).unwrap()
+}
+
+/// A history of everything, decided by the newest version.
+fn recorded(codec: &Codec) -> String { recorded_(codec, 1) }
+fn recorded_(codec: &Codec, seed: u64) -> String {
+    let mut core = Core::new(0, codec.clone(), VERSIONS).unwrap();
+    let chance = Chance::seeded(2);
+    let mut lines = Vec::new();
+    let mut ends = [0i64; 3];
+    for (n, some) in (0i64..).zip(history(codec, seed, 400).chunks(5)) {
+        let mut slices = ends.map(|end| Slice::nothing(Offset(end)));
+        for (topic, _, record) in some {
+            let i = INPUTS.iter().position(|t| t == topic).unwrap();
+            let at = TopicPartition::new(*topic, 0);
+            let stored = Stored { at, offset: Offset(ends[i]), record: record.clone() };
+            slices[i].inputs.extend(read(codec, &stored, false));
+            ends[i] += 1;
+            slices[i].until = Offset(ends[i]);
+            lines.push(line(*topic, record));
+        }
+        let staged = core.stage(slices, at(n * 5), &mut || chance.bytes()).unwrap();
+        lines.push(line(Topic::Decisions, &staged.record));
+        lines.extend(staged.decisions.iter().map(|d| line(Topic::Decisions, &d.record)));
+        lines.extend(staged.intents.iter().map(|(_, record)| line(Topic::Intents, record)));
+        core.keep(&staged, Offset(0), Offset(0)).unwrap();
+    }
+    lines.join("\n") + "\n"
+}
+
+fn records(lines: &str) -> Vec<Append> {
+    lines
+        .lines()
+        .map(|text| {
+            let line: Line = serde_json::from_str(text).unwrap();
+            let header = |(name, value): (String, String)| Header { name, value: Some(value.into()) };
+            Append {
+                to: TopicPartition::new(Topic::from_name(&line.topic).unwrap(), 0),
+                record: Record {
+                    key: None,
+                    value: line.value.map(|hex| const_hex::decode(hex).unwrap().into()),
+                    headers: line.headers.into_iter().map(header).collect(),
+                    timestamp: T0,
+                },
+            }
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn every_recorded_history_is_decided_the_same_way_today() {
+    let codec = Codec::bundled().unwrap();
+    let newest = folder().join(format!("v{PLAN_VERSION}-mixed.jsonl.zst"));
+    if std::env::var_os("POLYMIRROR_RECORD_HISTORY").is_some() && !newest.exists() {
+        fs::write(&newest, zstd::encode_all(recorded(&codec).as_bytes(), 19).unwrap()).unwrap();
+    }
+    let mut files: Vec<PathBuf> = fs::read_dir(folder())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|e| e == "zst"))
+        .collect();
+    files.sort();
+    for version in VERSIONS {
+        let prefix = format!("v{}-", version.number);
+        let there = |p: &PathBuf| p.file_name().unwrap().to_string_lossy().starts_with(&prefix);
+        assert!(
+            files.iter().any(there),
+            "no history of plan version {}: see README.md there",
+            version.number
+        );
+    }
+    for file in files {
+        let lines = String::from_utf8(zstd::decode_all(fs::File::open(&file).unwrap()).unwrap()).unwrap();
+        let expected = Expected {
+            venue: VenueKind::Simulator,
+            wallet_partitions: 1,
+            account_partitions: 1,
+            market_partitions: 1,
+            log_id: None,
+        };
+        let clock = Arc::new(VirtualClock::at(T0));
+        let log = MemoryLog::create(&expected, MemoryOptions::default(), clock, &Chance::seeded(1)).unwrap();
+        assert!(matches!(log.append(records(&lines)).await, Written::Done(_)));
+        let report = replay::audit(&log, &codec, &replay::Options::default()).await.unwrap();
+        assert!(
+            report.is_identical(),
+            "{}: the same inputs give other decisions, and PLAN_VERSION is still {PLAN_VERSION}: \
+             see tests/histories/README.md\n{report}",
+            file.display()
+        );
+        assert!(report.decisions > 300, "{report}");
+    }
+}
+
+#[test]
+fn the_history_that_is_recorded_meets_most_rules() {
+    let codec = Codec::bundled().unwrap();
+    let mut reasons: BTreeMap<Reason, usize> = BTreeMap::new();
+    for append in records(&recorded(&codec)) {
+        if append.to.topic == Topic::Decisions
+            && let DecisionsEvent::Decision(d) = codec.decode(&append.record.value.unwrap()).unwrap()
+        {
+            *reasons.entry(d.reason).or_default() += 1;
+        }
+    }
+    for reason in [
+        Reason::Ok,
+        Reason::TargetClosing,
+        Reason::BeforeBaselineSnapshot,
+        Reason::MarketUnknown,
+        Reason::MarketClosed,
+        Reason::FilterTradeSize,
+        Reason::FilterSpread,
+        Reason::FilterMarket,
+        Reason::TargetDominantOtherSide,
+        Reason::VwapFloorBreach,
+        Reason::BelowMarketMin,
+        Reason::PositionCapReached,
+        Reason::AlreadyResting,
+        Reason::FeeTooHigh,
+        Reason::SellWithoutPosition,
+        Reason::SellClosedPosition,
+        Reason::DecisionFailed,
+    ] {
+        assert!(reasons.contains_key(&reason), "{reason} does not occur: {reasons:?}");
+    }
+}
+
+#[test]
+fn zz_scratch() {
+    let codec = Codec::bundled().unwrap();
+    for seed in 1..60 {
+        let mut reasons: BTreeMap<Reason, usize> = BTreeMap::new();
+        for append in records(&recorded_(&codec, seed)) {
+            if append.to.topic == Topic::Decisions
+                && let DecisionsEvent::Decision(d) = codec.decode(&append.record.value.unwrap()).unwrap()
+            {
+                *reasons.entry(d.reason).or_default() += 1;
+            }
+        }
+        println!("{seed} {} {reasons:?}", reasons.len());
+    }
+}

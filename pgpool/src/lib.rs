@@ -1,0 +1,96 @@
+//! Pools of Postgres connections in which no cancelled transaction survives.
+//!
+//! The driver counts a transaction once `BEGIN` is answered, and rolls back what it counted. A `begin` that is dropped
+//! between its request and its answer, as every `select!` may do, therefore leaves a connection inside a transaction that
+//! nobody knows of: the next one who is given that connection writes into it, is told that it is written, and none of it
+//! is ever committed. So each connection is asked, when it comes back, whether it is outside of any transaction; one that
+//! is not is closed, which rolls back what it held.
+
+use std::time::Duration;
+
+use sqlx::{Row, postgres::PgPoolOptions};
+
+/// The longest that a connection is waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The options that every pool begins with.
+pub fn options(size: u32) -> PgPoolOptions {
+    PgPoolOptions::new().max_connections(size).acquire_timeout(PATIENCE).after_release(|connection, _| {
+        Box::pin(async move {
+            // As a simple query: there a transaction begins with its statement, unless it had begun before. In a failed
+            // transaction this is an error, and the connection is closed for that.
+            let outside = sqlx::raw_sql("select now() = statement_timestamp()").fetch_one(connection).await?;
+            outside.try_get(0)
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use futures_util::FutureExt;
+    use sqlx::{Executor, PgPool};
+
+    use super::*;
+
+    async fn pool() -> PgPool {
+        options(1).connect(&testkit::fresh_database().await).await.unwrap()
+    }
+
+    /// Polls a future so many times, then drops it.
+    async fn cancelled_after<F: Future>(polls: usize, future: F) {
+        let mut future = pin!(future);
+        for _ in 0..polls {
+            if future.as_mut().now_or_never().is_some() {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_written_after_a_cancelled_begin_is_committed() {
+        let pool = pool().await;
+        pool.execute("create table t (n int)").await.unwrap();
+        for round in 0..200 {
+            cancelled_after(round % 7 + 1, pool.begin()).await;
+            sqlx::query("insert into t values ($1)").bind(i32::try_from(round).unwrap()).execute(&pool).await.unwrap();
+        }
+        // Another connection sees what was committed, and nothing else.
+        let other = PgPool::connect_with((*pool.connect_options()).clone()).await.unwrap();
+        let there: i64 = sqlx::query_scalar("select count(*) from t").fetch_one(&other).await.unwrap();
+        assert_eq!(there, 200);
+    }
+
+    #[tokio::test]
+    async fn a_transaction_cancelled_in_the_middle_leaves_nothing_behind() {
+        let pool = pool().await;
+        pool.execute("create table t (n int)").await.unwrap();
+        for round in 0..100 {
+            let write = async {
+                let mut transaction = pool.begin().await.unwrap();
+                sqlx::query("insert into t values (1)").execute(&mut *transaction).await.unwrap();
+                sqlx::query("select 1 / 0").execute(&mut *transaction).await.unwrap_err();
+                std::future::pending::<()>().await;
+            };
+            cancelled_after(round % 9 + 1, write).await;
+        }
+        let there: i64 = sqlx::query_scalar("select count(*) from t").fetch_one(&pool).await.unwrap();
+        assert_eq!(there, 0);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_did_nothing_wrong_is_kept() {
+        let pool = pool().await;
+        let backend = async || sqlx::query_scalar::<_, i32>("select pg_backend_pid()").fetch_one(&pool).await.unwrap();
+        let first = backend().await;
+        for _ in 0..20 {
+            assert_eq!(backend().await, first);
+        }
+        let mut transaction = pool.begin().await.unwrap();
+        sqlx::query("select 1").execute(&mut *transaction).await.unwrap();
+        transaction.commit().await.unwrap();
+        assert_eq!(backend().await, first);
+    }
+}
