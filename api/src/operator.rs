@@ -92,7 +92,8 @@ impl Operator {
         rows.iter().map(Listed::of).collect()
     }
 
-    /// Switches for everybody. The same again changes nothing.
+    /// Switches for everybody. The same again changes nothing. Once this answers, no gate is under way that
+    /// did not see it.
     ///
     /// # Errors
     /// A reason of more than 500 characters.
@@ -103,6 +104,9 @@ impl Operator {
         reason: &str,
     ) -> Result<Control, AccountError> {
         let mut transaction = self.pool.begin().await?;
+        // A gate locks the switches that it reads; one that is not there yet it cannot lock. It holds the
+        // table, though, until it ends.
+        sqlx::query("lock table poly_controls in exclusive mode").execute(&mut *transaction).await?;
         let wanted = Wanted { account: None, kind, active, reason, at: self.clock.now() };
         let control = switch(&mut transaction, &self.codec, &self.chance, wanted).await?;
         transaction.commit().await?;

@@ -326,6 +326,43 @@ async fn a_tenant_switches_its_own_trading_and_only_the_operator_everybody_s() {
     );
 }
 
+/// The gate reads what a tenant allows, and commits. What is switched meanwhile is not switched before that:
+/// whoever is told that trading is paused sees no order committed afterwards.
+#[tokio::test]
+async fn a_switch_waits_for_the_gates_that_did_not_see_it() {
+    let setup = setup().await;
+    let tenant = setup.accounts.create_tenant("alice").await.unwrap();
+    let superuser = setup.superuser().await;
+    let executor = setup.connections.pool(project::Role::Executor, 1).await.unwrap();
+    for by_operator in [false, true] {
+        let mut gate = executor.begin().await.unwrap();
+        for read in [
+            "select id from billing_accounts for share",
+            "select kind from poly_controls where active for share",
+        ] {
+            sqlx::query(read).fetch_all(&mut *gate).await.unwrap();
+        }
+        let switched = {
+            let (accounts, operator) = (setup.accounts.clone(), setup.operator.clone());
+            tokio::spawn(async move {
+                if by_operator {
+                    operator.control_set(ControlKind::Pause, true, "all").await.unwrap()
+                } else {
+                    accounts.control_set(tenant, ControlKind::Pause, true, "mine").await.unwrap()
+                }
+            })
+        };
+        testkit::wait_for("the switch to wait for the gate", Duration::from_secs(30), || async {
+            let waiting = "select count(*) from pg_locks where not granted";
+            sqlx::query_scalar::<_, i64>(waiting).fetch_one(&superuser).await.unwrap() > 0
+        })
+        .await;
+        assert!(!switched.is_finished());
+        gate.commit().await.unwrap();
+        assert_eq!(switched.await.unwrap().revision, 1);
+    }
+}
+
 #[tokio::test]
 async fn a_database_that_is_away_is_called_that() {
     let setup = setup().await;

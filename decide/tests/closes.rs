@@ -1,5 +1,5 @@
 //! SELLs, and closes that no SELL asked for.
-#![allow(clippy::panic, reason = "a test that meets another shape fails")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use decide::{
     fixtures::{

@@ -1,5 +1,5 @@
 //! Fills through a cut: what is decided for whom, from which state, and how often.
-#![allow(clippy::panic, reason = "a test that meets another shape fails")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use decide::{
     fixtures::{
@@ -105,6 +105,28 @@ fn one_decision_per_subscribed_tenant_in_the_order_of_their_rows() {
     assert_eq!(given.intents.len(), 3);
     let keys: Vec<_> = given.decisions().map(|d| d.idempotency_key).collect();
     assert!(keys.iter().all(|k| *k == keys[0]), "the key holds no tenant");
+}
+
+#[test]
+fn a_tenant_who_follows_again_while_the_old_target_closes_is_decided_for_once() {
+    let mut scene = Scene::following(defaults(Sizing::MinBet));
+    let mut old = target(1, 1, defaults(Sizing::MinBet));
+    (old.revision, old.status) = (2, TargetStatus::Closing);
+    let mut again = target(1, 1, fixed("4"));
+    again.target_row_id = decide::fixtures::row(77, 1);
+    again.created_at = at(0);
+    for order in [[&old, &again], [&again, &old]] {
+        let mut scene = Scene::following(defaults(Sizing::MinBet));
+        for row in order {
+            scene.put(row);
+        }
+        let given = scene.see(&fill(1, 1, Side::Buy, "25", "0.40", 0));
+        assert_eq!((given.only().target_row_id, given.only().reason), (again.target_row_id, Reason::Ok));
+    }
+    // What it did before that is still the old target's.
+    scene.put(&old);
+    scene.put(&again);
+    assert_eq!(scene.see(&fill(1, 2, Side::Buy, "25", "0.40", -1)).reasons(), ["target_closing"]);
 }
 
 #[test]
@@ -374,9 +396,9 @@ fn the_plan_read_from_a_decision_s_own_inputs_says_the_same() {
     scene.put(&target(2, 1, ratio(100_000)));
     scene.put(&target(3, 1, defaults(Sizing::MinBet)));
     scene.put(&target(4, 1, defaults(Sizing::Auto)));
-    for n in 0..20 {
+    for (n, price) in (0..20).zip(["0.40", "0.42", "0.02"].into_iter().cycle()) {
         let side = if n % 5 == 4 { Side::Sell } else { Side::Buy };
-        scene.put_fill(&fill(1, n, side, "25", ["0.40", "0.42", "0.02"][n as usize % 3], 0));
+        scene.put_fill(&fill(1, n, side, "25", price, 0));
     }
     let given = scene.cut();
     assert_eq!(given.staged.decisions.len(), 80);

@@ -1,5 +1,6 @@
 //! The loop over a log in memory under a virtual clock: crashes at every step, lost answers, two owners at once,
 //! partitions that move. Whatever happens, there is one chain, and replaying it gives the same bytes.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -312,9 +313,9 @@ async fn a_restart_goes_on_where_it_stopped_from_a_snapshot_as_from_the_start() 
                 rig.settle().await;
                 rig.pass(1_500).await;
                 if n % 2 == 0 {
-                    decider.stop(&rig).await
+                    decider.stop(&rig).await;
                 } else {
-                    decider.kill()
+                    decider.kill();
                 }
                 // A killed member's session has to end first.
                 rig.pass(11_000).await;
@@ -538,10 +539,26 @@ async fn splitting_a_batch_into_other_cuts_changes_nothing_that_the_cuts_do_not_
     assert_eq!(answers[0], answers[2]);
 }
 
+#[tokio::test]
+async fn a_batch_that_asks_for_too_much_is_decided_in_several_commits() {
+    let rig = Rig::new(false);
+    let records = history(&rig.codec, 111, 120);
+    rig.put(records.clone()).await;
+    let decider = rig.start_with(1, Options { transaction: 40, ..options() });
+    rig.settle().await;
+    let report = rig.check().await;
+    // Four follow each wallet: a fill weighs nine, so at most five of them stand in one cut.
+    let most = rig.blocks().iter().flat_map(|(b, _)| b).map(|b| b.decisions.len()).max().unwrap();
+    assert!(most <= 20, "{most}");
+    assert!(report.cuts > 10 && report.decisions > 100, "{report}");
+    decider.stop(&rig).await;
+}
+
 static NEXT: &[Version] = &[
     VERSIONS[0],
     Version {
         number: 2,
+        settings: VERSIONS[0].settings,
         plan: |condition, inputs, now| {
             let planned = v1::plan(condition, inputs, now);
             // As if a later version were stricter.

@@ -29,17 +29,18 @@ use eventlog::{
 };
 use proxy::{Api, Proxy};
 use rdkafka::{
-    ClientConfig,
+    ClientConfig, TopicPartitionList,
     admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication},
     client::DefaultClientContext,
+    consumer::{BaseConsumer, Consumer as _},
     producer::{BaseProducer, BaseRecord, Producer},
 };
 use runtime::{Chance, SystemClock};
 use schemas::{Timestamp, topics::Topic};
 
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Short, and not below what the test broker allows.
-const SESSION: Duration = Duration::from_millis(1_500);
+/// Short, and long enough for a busy machine not to miss it.
+const SESSION: Duration = Duration::from_secs(3);
 
 #[derive(Debug)]
 struct Kafka {
@@ -139,6 +140,11 @@ async fn read_all(log: &dyn Log, of: TopicPartition) -> Vec<Stored> {
 
 fn group(name: &str) -> Group {
     Group { name: name.into(), topics: vec![Topic::Fills], session: SESSION }
+}
+
+/// The same for a member that is not to lose anything, however busy the machine.
+fn patient(name: &str) -> Group {
+    Group { session: PATIENCE, ..group(name) }
 }
 
 fn admin(h: &Kafka) -> AdminClient<DefaultClientContext> {
@@ -274,6 +280,57 @@ async fn a_settled_extent_waits_out_a_dead_producer_s_transaction() {
     tokio::task::spawn_blocking(move || drop(dead)).await.unwrap();
 }
 
+/// Offsets that an open transaction is about to change are neither those before it nor none: whoever asks for them waits
+/// until the transaction has ended. (The client by itself answers as if nothing had ever been committed.)
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pending_offsets_are_waited_for() {
+    let Some(h) = harness("pending_offsets_are_waited_for").await else { return };
+    let place = h.fresh().await;
+    let log = open(config(&place), &expected()).await.unwrap();
+    let of = at(Topic::Fills, 0);
+    append(&*log, of, 0..10).await;
+    let mut first = Consumer::join(&log, patient("pending")).await;
+    first.until("the records", PATIENCE, |c| c.staged.len() == 10).await;
+    first.staged.truncate(5);
+    done(first.copy().await);
+    first.member.leave().await.unwrap();
+
+    // Of a program that nobody can take over from.
+    let (prefix, brokers) = (config(&place).prefix, h.brokers.clone());
+    let dead = tokio::task::spawn_blocking(move || {
+        let dead: BaseProducer = ClientConfig::new()
+            .set("bootstrap.servers", &brokers)
+            .set("transactional.id", testkit::unique("dead"))
+            .set("transaction.timeout.ms", "2000")
+            .create()
+            .unwrap();
+        let of_group: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", &brokers)
+            .set("group.id", format!("{prefix}pending"))
+            .create()
+            .unwrap();
+        dead.init_transactions(PATIENCE).unwrap();
+        dead.begin_transaction().unwrap();
+        let mut offsets = TopicPartitionList::new();
+        let topic = format!("{prefix}fills");
+        offsets.add_partition_offset(&topic, 0, rdkafka::Offset::Offset(8)).unwrap();
+        let group = of_group.group_metadata().unwrap();
+        dead.send_offsets_to_transaction(&offsets, &group, PATIENCE).unwrap();
+        dead
+    })
+    .await
+    .unwrap();
+
+    let mut second = Consumer::join(&log, patient("pending")).await;
+    let asked = [of];
+    let (committed, ()) = tokio::join!(log.committed("pending", &asked), async {
+        second.until("the rest", PATIENCE, |c| !c.staged.is_empty()).await;
+    });
+    assert_eq!(numbers(&second.staged), [5, 6, 7, 8, 9], "from the last commit on");
+    assert_eq!(committed.unwrap(), BTreeMap::from([(of, Offset(5))]));
+    tokio::task::spawn_blocking(move || drop(dead)).await.unwrap();
+}
+
 /// A topic with another count than the manifest's would place keys elsewhere: the log is not opened.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn topics_with_other_partition_counts_are_refused() {
@@ -340,8 +397,8 @@ async fn prefixes_keep_logs_apart() {
     let of = at(Topic::Fills, 1);
     append(&*one, of, 0..5).await;
     append(&*two, of, 100..103).await;
-    let mut of_one = Consumer::join(&one, group("same")).await;
-    let mut of_two = Consumer::join(&two, group("same")).await;
+    let mut of_one = Consumer::join(&one, patient("same")).await;
+    let mut of_two = Consumer::join(&two, patient("same")).await;
     of_one.until("its records", PATIENCE, |c| c.staged.len() == 5).await;
     of_two.until("its records", PATIENCE, |c| c.staged.len() == 3).await;
     assert_eq!((of_one.held.len(), of_two.held.len()), (4, 3), "the groups do not share");
@@ -378,6 +435,54 @@ async fn an_unknown_property_is_named() {
     assert!(error.contains("sasl.passwort") && !error.contains("hunter2"), "{error}");
 }
 
+/// A session that the broker does not allow is told with the settings that say so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_that_the_broker_refuses_is_explained() {
+    let Some(h) = harness("a_session_that_the_broker_refuses_is_explained").await else { return };
+    let log = open(config(&h.fresh().await), &expected()).await.unwrap();
+    let short = Group { session: Duration::from_millis(60), ..group("short") };
+    let mut member = log.join(short).await.unwrap();
+    let begin = Instant::now();
+    loop {
+        assert!(begin.elapsed() < PATIENCE);
+        match member.poll(1, Duration::from_millis(100)).await {
+            Err(LogError::Refused(why)) => {
+                assert!(why.contains("group.min.session.timeout.ms"), "{why}");
+                break;
+            }
+            Ok(polled) => assert_eq!(polled, Polled::Idle),
+            Err(error) => assert!(error.is_transient(), "{error}"),
+        }
+    }
+}
+
+/// A member that is sent to a place the log does not have says so at every poll, and goes on once it is sent
+/// elsewhere.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_place_that_is_not_there_is_told_until_it_is_left() {
+    let Some(h) = harness("a_place_that_is_not_there_is_told_until_it_is_left").await else { return };
+    let log = open(config(&h.fresh().await), &expected()).await.unwrap();
+    let of = at(Topic::Fills, 0);
+    append(&*log, of, 0..3).await;
+    let mut consumer = Consumer::join(&log, patient("astray")).await;
+    consumer.until("all partitions", PATIENCE, |c| c.held.len() == 4).await;
+    consumer.member.seek(of, Offset(1_000)).await.unwrap();
+    for _ in 0..3 {
+        let begin = Instant::now();
+        loop {
+            assert!(begin.elapsed() < PATIENCE, "it does not say so");
+            match consumer.step(10).await {
+                Err(LogError::OutOfRange(_)) => break,
+                Err(error) => panic!("{error}"),
+                Ok(polled) => assert_eq!(polled, Polled::Idle),
+            }
+        }
+    }
+    consumer.member.seek(of, Offset(1)).await.unwrap();
+    consumer.until("the rest", PATIENCE, |c| c.staged.len() == 2).await;
+    assert_eq!(numbers(&consumer.staged), [1, 2]);
+}
+
 /// A poll whose caller went away, as in a `select!`, loses nothing of what it read.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_poll_that_was_given_up_loses_nothing() {
@@ -393,7 +498,7 @@ async fn a_poll_that_was_given_up_loses_nothing() {
             }
         })
     };
-    let mut member = log.join(group("impatient")).await.unwrap();
+    let mut member = log.join(patient("impatient")).await.unwrap();
     let begin = Instant::now();
     let mut seen = Vec::new();
     let (mut given_up, mut turns) = (0, 0_u64);
@@ -440,7 +545,7 @@ async fn large_records_are_kept_and_too_large_ones_refused() {
         append
     };
     done(log.append(vec![of_bytes(3 << 20)]).await);
-    let mut consumer = Consumer::join(&log, group("large")).await;
+    let mut consumer = Consumer::join(&log, patient("large")).await;
     consumer.until("all partitions", PATIENCE, |c| c.held.len() == 4).await;
     done(consumer.member.commit(vec![of_bytes(8_000_000)], BTreeMap::new()).await);
     let kept = read_all(&*log, of).await;
@@ -463,12 +568,11 @@ async fn scans_in_batches_see_everything_once() {
     let Some(h) = harness("scans_in_batches_see_everything_once").await else { return };
     let log = open(config(&h.fresh().await), &expected()).await.unwrap();
     let of = at(Topic::Decisions, 0);
-    let mut consumer = Consumer::join(&log, group("scans")).await;
+    let mut consumer = Consumer::join(&log, patient("scans")).await;
     consumer.until("all partitions", PATIENCE, |c| c.held.len() == 4).await;
     let total = 300;
     for n in (0..total).step_by(5) {
         done(consumer.member.commit((n..n + 5).map(|n| numbered(of, n)).collect(), BTreeMap::new()).await);
-        consumer.step(1).await.unwrap();
     }
     let mut scans = Vec::new();
     for batch in [1, 4, 5, 7, 100, 1_000] {

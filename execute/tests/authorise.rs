@@ -1,4 +1,5 @@
 //! Each rule of behaviour.md 5, by example.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unchecked_time_subtraction, reason = "tests")]
 
 mod common;
 

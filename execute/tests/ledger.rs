@@ -1,4 +1,5 @@
 //! What every ledger promises, over both: the one in memory and the real one.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unchecked_time_subtraction, reason = "tests")]
 
 mod common;
 

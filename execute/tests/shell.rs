@@ -1,4 +1,5 @@
 //! The stage as a whole, over log, ledger and venue in memory, under virtual time.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unchecked_time_subtraction, reason = "tests")]
 
 mod common;
 
@@ -686,45 +687,59 @@ async fn crash_at(n: u32, after: bool) -> bool {
     died
 }
 
-/// Invariants 1, 3 and 4 over a crash at each step: never two bodies of one attempt, never a post before its commit,
-/// never an order that the ledger does not know, and the budget is what the venue has in the end.
+async fn crash_everywhere(after: bool) {
+    let mut points = 0;
+    while crash_at(points + 1, after).await {
+        points += 1;
+    }
+    assert!(points > 40, "{points} points");
+}
+
+// Invariants 1, 3 and 4 over a crash at each step: never two bodies of one attempt, never a post before its commit,
+// never an order that the ledger does not know, and the budget is what the venue has in the end.
+
 #[tokio::test]
-async fn a_crash_at_any_call_doubles_and_loses_nothing() {
-    for after in [false, true] {
-        let mut points = 0;
-        while crash_at(points + 1, after).await {
-            points += 1;
+async fn a_crash_before_any_call_doubles_and_loses_nothing() {
+    crash_everywhere(false).await;
+}
+
+#[tokio::test]
+async fn a_crash_after_any_call_doubles_and_loses_nothing() {
+    crash_everywhere(true).await;
+}
+
+/// The process lives on, and the answer of its n-th call of the ledger is lost.
+async fn lose_everywhere(fate: Fate) {
+    for n in 1..=120 {
+        let world = World::new();
+        let story = tell(&world).await;
+        let count = Arc::new(AtomicU32::new(0));
+        let executor = {
+            let count = count.clone();
+            world.start_with(move |store, _| {
+                store.on_call(Some(Arc::new(move |name| {
+                    // What is asked for once at the start fails the start: that is said, and not survived.
+                    let asked = if name.starts_with("agreed") { 0 } else { count.fetch_add(1, Ordering::SeqCst) + 1 };
+                    if asked == n { fate } else { Fate::Fine }
+                })));
+            })
+        };
+        world.until("the story ends", secs(900), || story.is_over(&world)).await;
+        let reached = count.load(Ordering::SeqCst) >= n;
+        executor.stop(&world).await;
+        story.check(&world);
+        if !reached {
+            return;
         }
-        assert!(points > 40, "{points} points");
-        println!("{points} crash points, {}", if after { "after the effect" } else { "before it" });
     }
 }
 
-/// The same where the process lives and each answer of the ledger is lost once.
 #[tokio::test]
-async fn a_lost_answer_at_any_call_doubles_and_loses_nothing() {
-    for fate in [Fate::LostBefore, Fate::LostAfter] {
-        for n in 1.. {
-            let world = World::new();
-            let story = tell(&world).await;
-            let count = Arc::new(AtomicU32::new(0));
-            let executor = {
-                let count = count.clone();
-                world.start_with(move |store, _| {
-                    store.on_call(Some(Arc::new(move |name| {
-                        // What is asked for once at the start fails the start: that is said, and not survived.
-                        let asked = if name.starts_with("agreed") { 0 } else { count.fetch_add(1, Ordering::SeqCst) + 1 };
-                        if asked == n { fate } else { Fate::Fine }
-                    })));
-                })
-            };
-            world.until("the story ends", secs(900), || story.is_over(&world)).await;
-            let reached = count.load(Ordering::SeqCst) >= n;
-            executor.stop(&world).await;
-            story.check(&world);
-            if !reached || n > 120 {
-                break;
-            }
-        }
-    }
+async fn a_call_of_the_ledger_that_gets_lost_doubles_and_loses_nothing() {
+    lose_everywhere(Fate::LostBefore).await;
+}
+
+#[tokio::test]
+async fn an_answer_of_the_ledger_that_gets_lost_doubles_and_loses_nothing() {
+    lose_everywhere(Fate::LostAfter).await;
 }

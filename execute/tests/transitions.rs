@@ -1,4 +1,5 @@
 //! The order state machine: behaviour.md 6, by example and by property.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unchecked_time_subtraction, reason = "tests")]
 
 mod common;
 

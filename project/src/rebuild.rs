@@ -24,8 +24,11 @@ pub const TABLES: [&str; 4] =
 /// The schema of the second set.
 pub const SCHEMA: &str = "rebuild";
 
-/// Records in a transaction of the last round, while the live tables stand still.
-const LAST_BATCH: usize = 500;
+/// Records in a transaction.
+const BATCH: usize = 500;
+
+/// A round of so few records is followed by the swap.
+const LITTLE: u64 = 5_000;
 
 /// Why there is no second set.
 #[derive(Debug, thiserror::Error)]
@@ -198,7 +201,7 @@ impl Rebuild {
         let still =
             "set local lock_timeout = '10s'; lock table public.projection_offsets in access exclusive mode";
         sqlx::raw_sql(still).execute(&mut *transaction).await?;
-        self.catch_up(log, codec, LAST_BATCH).await?;
+        self.catch_up(log, codec, BATCH).await?;
         self.store.pool().close().await;
         sqlx::raw_sql(
             "lock table public.poly_copy_trade_fills, public.poly_copy_trade_attempts,
@@ -230,6 +233,26 @@ impl Rebuild {
         }
         Ok(behind)
     }
+}
+
+/// Builds the tables again and puts them in place: rounds until little is left, and the rest while the live
+/// tables stand still for a moment.
+///
+/// # Errors
+/// Whatever goes wrong, the live tables are as they were.
+pub async fn rebuild(connections: &Connections, log: &dyn Log, codec: &Codec) -> Result<Built, RebuildError> {
+    let mut rebuild = Rebuild::begin(connections).await?;
+    let mut built = Built::default();
+    loop {
+        let round = rebuild.catch_up(log, codec, BATCH).await?;
+        built = Built { records: built.records + round.records, dead: round.dead };
+        if round.records <= LITTLE {
+            break;
+        }
+        tracing::info!(records = built.records, dead = built.dead, "rebuilding");
+    }
+    rebuild.swap(log, codec).await?;
+    Ok(built)
 }
 
 /// The partitions that the tables are built from.

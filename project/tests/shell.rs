@@ -165,6 +165,12 @@ async fn every_decision_and_every_order_becomes_a_row_and_what_cannot_be_read_a_
     let lag = running.board.clone();
     testkit::wait_for("the lag to be told", PATIENCE, || async { lag.figures().lag.contains_key("project") })
         .await;
+    let place = TopicPartition::new(Topic::Orders, 1);
+    let next = store.progress(&[place].into()).await.unwrap()[&place].next;
+    testkit::wait_for("the group's offsets to follow", PATIENCE, || async {
+        log.committed("project", &[place]).await.unwrap().get(&place) == Some(&next)
+    })
+    .await;
     running.finish().await;
 }
 
@@ -272,6 +278,27 @@ async fn a_rebuild_takes_the_live_tables_place_under_a_running_projector() {
     .await
     .unwrap();
     assert_eq!(guarded, 7, "the new tables have the old ones' policies");
+}
+
+#[tokio::test]
+async fn a_rebuild_from_nothing_repairs_the_tables_in_one_call() {
+    let (connections, a, b, store) = setup().await;
+    let log = log(2);
+    fill(&log, a, b).await;
+    let codec = Codec::bundled().unwrap();
+    let built = project::rebuild::rebuild(&connections, &log, &codec).await.unwrap();
+    assert_eq!(count(&connections, "poly_copy_trade_fills").await, 13);
+    // The projector goes on from there, and reads nothing again.
+    let running = Running::start(ports(&log, Arc::new(store.clone())));
+    append(&log, vec![order_record(0, &order(a, 92, 5))]).await;
+    caught_up(&log, &store).await;
+    running.finish().await;
+    assert_eq!(count(&connections, "poly_copy_trade_fills").await, 14);
+    assert!(letters(&log).await.is_empty(), "a rebuild writes no dead letters again");
+    assert_eq!(
+        project::rebuild::rebuild(&connections, &log, &codec).await.unwrap().records,
+        built.records + 1
+    );
 }
 
 #[tokio::test]

@@ -1,4 +1,5 @@
 //! What a replay finds in a log that somebody changed, and what it does not mind.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 use std::sync::Arc;
 

@@ -3,7 +3,7 @@
 
 mod make;
 
-use eventlog::{Header, Offset, Record, event};
+use eventlog::{Header, Offset, Record, Stored, event};
 use schemas::{
     BillingAccountId, Hash32, Timestamp,
     codec::{Codec, unframe},
@@ -138,6 +138,13 @@ impl Core {
     /// The version to which the state must be brought before anything is decided, if it is not the newest.
     pub fn upgrade(&self) -> Option<&'static Version> {
         self.versions.iter().find(|v| v.number > self.version.number && self.head.number >= 0)
+    }
+
+    /// About how many records a record of an input may ask for: a decision and an intent for each follower of the
+    /// wallet that it is keyed by.
+    pub fn weight(&self, stored: &Stored) -> usize {
+        let wallet = stored.record.key.as_deref().and_then(|key| std::str::from_utf8(key).ok()?.parse().ok());
+        1 + 2 * wallet.map_or(0, |wallet| self.state.count_followers(wallet))
     }
 
     /// Nothing new, from where each input stands.

@@ -42,6 +42,7 @@ pub const PLAN_VERSION: i32 = 1;
 /// Every released version, oldest first.
 pub const VERSIONS: &[Version] = &[Version {
     number: 1,
+    settings: settings::Settings::of,
     plan: v1::plan,
     limit: v1::price::buy_limit,
     close: v1::sell::close,
@@ -53,6 +54,8 @@ pub const VERSIONS: &[Version] = &[Version {
 pub struct Version {
     /// Its number: what cuts and decisions name.
     pub number: i32,
+    /// What a policy comes to: intents carry some of it.
+    pub settings: fn(&Policy) -> settings::Settings,
     /// What a fill comes to for one follower.
     pub plan: fn(ConditionId, &Inputs, Timestamp) -> Planned,
     /// The limit of a BUY at a leader's price: what the recorded book is measured against.

@@ -8,24 +8,22 @@
 //! | a cut stands in the chain that it did not write | drops its state and restores it |
 //! | it is told to stop | leaves snapshots behind, and the group |
 
+mod commit;
+mod figures;
 mod restore;
 mod snapshots;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use eventlog::{Append, Group, Log, LogError, Member, Offset, Polled, Stored, TopicPartition, Written};
-use runtime::{Board, Chance, Clock, Stop, board::Step, signals};
-use schemas::{
-    codec::Codec,
-    topics::{Topic, partition_of},
-};
+use eventlog::{Group, Log, LogError, Member, Offset, Polled, TopicPartition};
+use runtime::{Board, Chance, Clock, Stop, signals};
+use schemas::{codec::Codec, topics::Topic};
 
-use self::restore::Restore;
+use self::{commit::Pending, restore::Restore};
 use crate::{
     DecideError,
-    chain::Chain,
-    core::{Core, Head, Staged, input_index},
-    cut::{INPUTS, Slice, read},
+    core::Core,
+    cut::INPUTS,
     plan::{VERSIONS, Version},
 };
 
@@ -56,6 +54,8 @@ pub struct Options {
     pub session: Duration,
     /// The most records of one poll.
     pub batch: usize,
+    /// About how many records one commit may write: what asks for more is decided in several.
+    pub transaction: usize,
     /// How long a poll waits for the first record.
     pub wait: Duration,
     /// Cuts after which a snapshot is worth its while.
@@ -73,6 +73,7 @@ impl Default for Options {
         Self {
             session: Duration::from_secs(10),
             batch: 500,
+            transaction: 5_000,
             wait: Duration::from_millis(100),
             snapshot_every: 1_000,
             snapshot_after: Duration::from_secs(60),
@@ -86,6 +87,8 @@ impl Default for Options {
 const PARKED: Duration = Duration::from_secs(60);
 /// How long to wait where the log does not answer.
 const RETRY: Duration = Duration::from_millis(200);
+/// How often repeats are told.
+const REPEATS_EVERY: Duration = Duration::from_secs(60);
 /// How often the lag is told: while idle, and while busy.
 const LAG_EVERY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(10));
 
@@ -119,6 +122,8 @@ pub async fn run(ports: Ports, options: Options) -> Result<(), DecideError> {
         lag_at: None,
         apart: BTreeMap::new(),
         marker: 0,
+        repeats: 0,
+        repeats_at: Duration::ZERO,
         ports,
         options,
     };
@@ -151,13 +156,9 @@ struct Shell {
     /// Places without a record that the log leaves behind each commit: Kafka's transaction marker. Learnt from
     /// the first one seen.
     marker: i64,
-}
-
-/// A partition's staged batch, and where its records stand among those of the commit.
-struct Pending {
-    partition: i32,
-    staged: Staged,
-    first: usize,
+    /// Repeats of fills since the last line about them, and when that was.
+    repeats: u64,
+    repeats_at: Duration,
 }
 
 impl Shell {
@@ -171,18 +172,17 @@ impl Shell {
             let polled = member.poll(self.options.batch, wait).await?;
             let idle = matches!(polled, Polled::Idle);
             match polled {
+                Polled::Records(records) if !self.uncertain => self.decide(&mut *member, records).await?,
+                Polled::Records(_) | Polled::Idle => {}
                 Polled::Assigned(_) => self.assigned(&mut *member).await?,
-                Polled::Lost(lost) => self.lost(&lost),
-                Polled::Rewound => self.uncertain = true,
-                Polled::Records(records) => {
-                    if !self.uncertain {
-                        self.decide(&mut *member, records).await?;
+                // Only from here on is it certain how the commit before it ended.
+                Polled::Rewound => self.look_again(&mut *member).await?,
+                Polled::Lost(lost) => {
+                    self.lost(&lost);
+                    if self.uncertain {
+                        self.look_again(&mut *member).await?;
                     }
                 }
-                Polled::Idle => {}
-            }
-            if std::mem::take(&mut self.uncertain) {
-                self.look_again(&mut *member).await?;
             }
             if restoring || !idle {
                 self.restore_some(&mut *member).await?;
@@ -268,7 +268,9 @@ impl Shell {
                 Phase::Running(core) => Some(core),
                 Phase::Restoring(restore) => restore.into_core(),
             };
-            if let Some(core) = core {
+            if let Some(mut core) = core {
+                // A batch whose commit was interrupted: the chain will tell what became of it.
+                core.undo();
                 self.parked.insert(at.partition, (core, now));
             }
         }
@@ -283,6 +285,7 @@ impl Shell {
 
     /// Every partition looks at its chain before it goes on: from where it stands.
     async fn look_again(&mut self, member: &mut dyn Member) -> Result<(), DecideError> {
+        self.uncertain = false;
         let running: Vec<i32> = self
             .parts
             .iter()
@@ -393,230 +396,6 @@ impl Shell {
             _ => None,
         }
     }
-
-    /// A batch: one cut for each partition that it has records of, all in one commit.
-    async fn decide(&mut self, member: &mut dyn Member, records: Vec<Stored>) -> Result<(), DecideError> {
-        let mut batches: BTreeMap<i32, [Vec<Stored>; 3]> = BTreeMap::new();
-        for stored in records {
-            if let Some(i) = input_index(stored.at.topic) {
-                batches.entry(stored.at.partition).or_default()[i].push(stored);
-            }
-        }
-        let now = self.ports.clock.now();
-        let (codec, chance) = (self.ports.codec.clone(), self.ports.chance.clone());
-        let mut pending = Vec::new();
-        for (partition, batch) in batches {
-            // Records of a partition that is restoring come again, once it reads on behind its chain.
-            let Some(core) = self.running(partition) else { continue };
-            let slices = slices(&codec, core.head().inputs, &batch);
-            if slices.iter().all(|s| s.from == s.until) {
-                continue;
-            }
-            let staged = core.stage(slices, now, &mut || chance.bytes())?;
-            pending.push(Pending { partition, staged, first: 0 });
-        }
-        if pending.is_empty() {
-            return Ok(());
-        }
-        self.commit(member, pending).await
-    }
-
-    /// Appends cuts, decisions, intents and letters and moves the offsets on: all of it or nothing.
-    async fn commit(
-        &mut self,
-        member: &mut dyn Member,
-        mut pending: Vec<Pending>,
-    ) -> Result<(), DecideError> {
-        let manifest = self.ports.log.manifest().clone();
-        let mut records = Vec::new();
-        let mut offsets = BTreeMap::new();
-        for p in &mut pending {
-            p.first = records.len();
-            let to = TopicPartition::new(Topic::Decisions, p.partition);
-            records.push(Append { to, record: p.staged.record.clone() });
-            for decided in &p.staged.decisions {
-                records.push(Append { to, record: decided.record.clone() });
-            }
-            // All three, so that whoever lost the partition can not commit, whatever the batch was made of.
-            for (topic, end) in INPUTS.into_iter().zip(p.staged.inputs()) {
-                offsets.insert(TopicPartition::new(topic, p.partition), end);
-            }
-        }
-        for p in &mut pending {
-            let accounts = manifest.partitions(Topic::Intents);
-            for (account, record) in p.staged.intents.drain(..) {
-                let partition = partition_of(account.to_string().as_bytes(), accounts);
-                records.push(Append { to: TopicPartition::new(Topic::Intents, partition), record });
-            }
-            for record in p.staged.letters.drain(..) {
-                let key = record.key.clone().unwrap_or_default();
-                records.push(Append { to: manifest.place(Topic::DeadLetters, &key), record });
-                metrics::counter!(signals::DEAD_LETTER, "stage" => GROUP).increment(1);
-                self.ports.board.trouble("dead_letter");
-            }
-        }
-        match member.commit(records, offsets).await {
-            Written::Done(places) => {
-                for p in pending {
-                    self.committed(member, &p, &places).await?;
-                }
-            }
-            Written::NotDone(e) | Written::Unknown(e) => {
-                for p in &pending {
-                    if let Some(core) = self.running(p.partition) {
-                        core.undo();
-                    }
-                }
-                self.uncertain = true;
-                self.trouble("commit", &e);
-                if !e.is_transient() {
-                    return Err(e.into());
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// A partition's cut is in the log.
-    async fn committed(
-        &mut self,
-        member: &mut dyn Member,
-        p: &Pending,
-        places: &[Offset],
-    ) -> Result<(), DecideError> {
-        let last = p.first + p.staged.decisions.len();
-        let (Some(offset), Some(end)) = (places.get(p.first).copied(), places.get(last).map(|o| o.next()))
-        else {
-            return Err(LogError::Refused("a commit did not say where its records stand".into()).into());
-        };
-        let Some(core) = self.running(p.partition) else { return Ok(()) };
-        let head = *core.head();
-        core.keep(&p.staged, offset, end)?;
-        // Whatever lies between our cuts but a marker may be a cut that somebody else wrote first.
-        if self.somebody_else_wrote(p.partition, &head, offset).await? {
-            metrics::counter!(signals::FOREIGN_CUT).increment(1);
-            self.ports.board.trouble("foreign_cut");
-            tracing::error!(
-                event = "foreign_cut",
-                stage = GROUP,
-                partition = p.partition,
-                cut = p.staged.cut.number,
-                "somebody else wrote this cut first; restoring",
-            );
-            self.parts.remove(&p.partition);
-            return self.take_over(member, p.partition, None).await;
-        }
-        if let Some(part) = self.parts.get_mut(&p.partition) {
-            part.cuts += 1;
-        }
-        self.tell(&p.staged);
-        Ok(())
-    }
-
-    /// Whether a cut that counts stands between our last one and this place. Nothing does, unless places lie
-    /// between them that are no marker.
-    async fn somebody_else_wrote(
-        &mut self,
-        partition: i32,
-        head: &Head,
-        ours: Offset,
-    ) -> Result<bool, DecideError> {
-        let apart = ours.0 - head.end.0;
-        if apart <= self.marker {
-            return Ok(false);
-        }
-        let at = TopicPartition::new(Topic::Decisions, partition);
-        let mut chain = Chain::after(head.number, head.hash);
-        let (mut from, mut between) = (head.end, 0);
-        while from < ours {
-            let records = self.ports.log.read(at, from, 500).await?;
-            let Some(last) = records.last().map(|r| r.offset) else { break };
-            for stored in records.iter().filter(|r| r.offset < ours) {
-                between += 1;
-                chain.push(&self.ports.codec, stored);
-                if chain.next() > head.number + 1 {
-                    return Ok(true);
-                }
-            }
-            from = last.next();
-        }
-        if between == 0 && apart == 1 {
-            self.marker = 1;
-        }
-        Ok(false)
-    }
-
-    /// The figures and the log lines of what was decided.
-    fn tell(&self, staged: &Staged) {
-        let now = self.ports.clock.now();
-        let board = &self.ports.board;
-        for decided in &staged.decisions {
-            let d = &decided.decision;
-            board.decision(d.outcome, d.reason);
-            board.reached(Step::Decided, now.since(decided.observed_at));
-            tracing::debug!(
-                event = signals::DECISION, outcome = d.outcome.as_str(), reason = d.reason.as_str(),
-                key = %d.idempotency_key, tenant = %d.billing_account_id, partition = d.partition, cut = d.cut,
-            );
-        }
-        for _ in 0..staged.repeats {
-            board.decision(schemas::Outcome::Skipped, schemas::Reason::AlreadyPlaced);
-        }
-    }
-
-    /// Snapshots, lag, and what has been parked for too long.
-    async fn look_after(&mut self, idle: bool) {
-        let now = self.ports.clock.monotonic();
-        self.parked.retain(|_, (_, since)| now.saturating_sub(*since) < PARKED);
-        let (every, after) = (self.options.snapshot_every, self.options.snapshot_after);
-        let due = self.parts.iter().find(|(_, part)| {
-            // Rather in a quiet moment, but not for ever.
-            let enough = part.cuts >= if idle { every } else { every.saturating_mul(4) };
-            enough && now.saturating_sub(part.saved_at) >= after
-        });
-        if let Some((&partition, _)) = due {
-            self.save(partition).await;
-        }
-        let lag_every = if idle { LAG_EVERY.0 } else { LAG_EVERY.1 };
-        if self.lag_at.is_none_or(|at| now.saturating_sub(at) >= lag_every) {
-            self.lag_at = Some(now);
-            self.tell_lag().await;
-        }
-    }
-
-    async fn tell_lag(&self) {
-        let mut lag = 0u64;
-        for (partition, part) in &self.parts {
-            let Phase::Running(core) = &part.phase else { continue };
-            for (topic, at) in INPUTS.into_iter().zip(core.head().inputs) {
-                match self.ports.log.extent(TopicPartition::new(topic, *partition)).await {
-                    Ok(extent) => lag += u64::try_from(extent.end.0 - at.0).unwrap_or(0),
-                    Err(_) => return,
-                }
-            }
-        }
-        self.ports.board.lag(GROUP, lag);
-    }
-
-    async fn save(&mut self, partition: i32) {
-        let now = self.ports.clock.monotonic();
-        let at = self.ports.clock.now();
-        let Some(part) = self.parts.get_mut(&partition) else { return };
-        let Phase::Running(core) = &part.phase else { return };
-        (part.cuts, part.saved_at) = (0, now);
-        if let Err(e) = snapshots::save(&*self.ports.log, &self.ports.codec, core, at).await {
-            // It costs time at the next start, and nothing else.
-            self.ports.board.trouble("decide_snapshot");
-            tracing::warn!(event = "snapshot_not_written", stage = GROUP, partition, error = %e);
-        }
-    }
-
-    async fn save_all(&mut self) {
-        let worth: Vec<i32> = self.parts.iter().filter(|(_, part)| part.cuts > 0).map(|(p, _)| *p).collect();
-        for partition in worth {
-            self.save(partition).await;
-        }
-    }
 }
 
 /// Stops or resumes reading of a partition number.
@@ -629,16 +408,4 @@ async fn pause(member: &mut dyn Member, partition: i32, paused: bool) -> Result<
         }
     }
     Ok(())
-}
-
-/// The records of a batch as what a cut takes, from where the chain stands.
-fn slices(codec: &Codec, from: [Offset; 3], batch: &[Vec<Stored>; 3]) -> [Slice; 3] {
-    let mut slices = from.map(Slice::nothing);
-    for (slice, records) in slices.iter_mut().zip(batch) {
-        for stored in records.iter().filter(|r| r.offset >= slice.from) {
-            slice.until = stored.offset.next();
-            slice.inputs.extend(read(codec, stored, false));
-        }
-    }
-    slices
 }

@@ -307,7 +307,8 @@ impl State {
         let old: Vec<AssetId> = self
             .holdings
             .iter()
-            .filter(|((w, _), _)| *w == wallet)
+            .skip_while(|((w, _), _)| *w < wallet)
+            .take_while(|((w, _), _)| *w == wallet)
             .map(|((_, asset), _)| asset.clone())
             .collect();
         for asset in old {

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use self::{
     leader::{ChangeKey, ChangeSeen, Followed, Holding, Seen, SeenKey},
     own::{Done, Kept, Open, OrderKey, OwnKey, Position},
-    targets::Row,
+    targets::{Follower, Row},
     tracked::Tracked,
 };
 
@@ -36,7 +36,7 @@ pub struct State {
     /// Target rows, at their highest revision.
     pub(crate) rows: Tracked<TargetRowId, Row>,
     /// The rows that follow a wallet.
-    pub(crate) followers: Tracked<(Address, TargetRowId), ()>,
+    pub(crate) followers: Tracked<Follower, ()>,
     /// What is known of each wallet's snapshot.
     pub(crate) followed: Tracked<Address, Followed>,
     /// What the leaders hold.

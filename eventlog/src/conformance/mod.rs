@@ -209,6 +209,7 @@ macro_rules! conformance_suite {
             partition_numbers_stay_together,
             leaving_hands_over_at_once,
             a_dead_member_s_partitions_go_to_the_others,
+            a_member_that_is_polled_keeps_its_partitions,
             a_hanging_member_is_fenced,
             a_commit_for_a_foreign_partition_is_refused,
             a_member_seeks_and_pauses,

@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use rdkafka::types::RDKafkaErrorCode as Code;
+use rdkafka::{
+    producer::{Producer as _, PurgeConfig},
+    types::RDKafkaErrorCode as Code,
+};
 use tokio::sync::{Mutex, oneshot};
 
 use super::{
@@ -32,8 +35,10 @@ impl Appender {
         let batch = Batch::new(records.len(), move |outcomes| drop(done.send(outcomes)));
         // Held while the batch is sent, so that batches keep their order; not while it is delivered.
         let mut current = self.0.lock().await;
-        // One that failed to deliver is not used again: what comes later must not overtake.
+        // One that failed to deliver is not used again, nor does it send any more of what it was given: nothing
+        // must overtake.
         if current.has_failed() {
+            current.client().purge(PurgeConfig::default().queue().inflight());
             match Producer::new(&config.appender()) {
                 Ok(new) => *current = Arc::new(new),
                 Err(error) => return Written::NotDone(error),

@@ -72,6 +72,8 @@ impl KafkaConfig {
             .set("socket.timeout.ms", millis(REQUEST_TIMEOUT))
             .set("reconnect.backoff.ms", "50")
             .set("reconnect.backoff.max.ms", "1000")
+            // Brokers close idle connections; that is nothing to tell.
+            .set("log.connection.close", "false")
             .set_log_level(RDKafkaLogLevel::Info);
         for (key, value) in &self.properties {
             c.set(key, value);

@@ -25,8 +25,8 @@ use super::{
 };
 use crate::port::{Append, LogError, Offset, Record};
 
-/// How long the polling thread sleeps at most before it looks whether it should end.
-const POLL: Duration = Duration::from_millis(100);
+/// How long the polling thread waits before it looks whether it should end. Deliveries wake it at once.
+const POLL: Duration = Duration::from_secs(1);
 
 /// Where a record came to stand, or why it did not.
 pub(super) type Outcome = Result<Offset, KafkaError>;

@@ -303,8 +303,8 @@ impl Setup {
 
     /// Refuses topics that forget: whoever made them did not know that the log is the record.
     async fn check_retention(&self, admin: &AdminClient<ToTracing>) -> Result<(), LogError> {
-        let names: Vec<_> =
-            Topic::ALL.iter().filter(|t| !t.is_compacted()).map(|t| self.config.topic(*t)).collect();
+        let mut names = vec![self.config.manifest_topic()];
+        names.extend(Topic::ALL.iter().filter(|t| !t.is_compacted()).map(|t| self.config.topic(*t)));
         let asked: Vec<_> = names.iter().map(|n| ResourceSpecifier::Topic(n)).collect();
         let options = AdminOptions::new().request_timeout(Some(DONE));
         let answers = match admin.describe_configs(&asked, &options).await {

@@ -173,8 +173,13 @@ impl Worker {
                 Ok(None) if !batch.is_empty() => break,
                 Ok(None) if left.is_zero() || self.hurry.load(Ordering::SeqCst) => return Ok(Polled::Idle),
                 Ok(None) => {}
-                Err(error) if batch.is_empty() => return Err(error),
                 Err(error) => {
+                    // The client gives up a partition it cannot read. The next poll begins anew where this one
+                    // ended, and so says it again, or goes on.
+                    self.unplace();
+                    if batch.is_empty() {
+                        return Err(error);
+                    }
                     self.trouble = Some(error);
                     break;
                 }
@@ -283,10 +288,10 @@ impl Worker {
         Ok(())
     }
 
-    /// How long a call to the broker may take: a member that waits for longer than its session has lost its
-    /// partitions anyway.
+    /// How long a call to the broker may take: a member that waits for much longer than its session has lost
+    /// its partitions anyway.
     fn limit(&self) -> Duration {
-        (self.group.session * 2 / 3).clamp(Duration::from_secs(1), TRANSACTION_TIMEOUT)
+        self.group.session.clamp(TRANSACTION_TIMEOUT / 2, TRANSACTION_TIMEOUT)
     }
 
     /// Reading stops, and goes on at the committed offsets.

@@ -182,7 +182,8 @@ impl Place {
     /// Whether nothing is in the file yet. A file of somebody else, or of a later version, is an error.
     fn is_empty(&self, connection: &Connection) -> Result<bool, LogError> {
         let at = self.path.display();
-        let (application, format, tables) = self.retry(|| look(connection))?;
+        // One picture: between two reads somebody else may make the log.
+        let (application, format, tables) = self.retry(|| look(&*connection.unchecked_transaction()?))?;
         match (application, format) {
             (APPLICATION_ID, FORMAT) => Ok(false),
             (APPLICATION_ID, other) => Err(LogError::Refused(format!(

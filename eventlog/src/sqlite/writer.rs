@@ -54,6 +54,18 @@ struct Broken {
     error: SqlError,
 }
 
+/// How a commit ended that gave an error. One that is there after all may stand on a disk that failed to sync
+/// it: done is said of nothing but what was synced.
+fn fate(judged: FailedCommit, error: LogError, settle: impl FnOnce() -> Result<bool, LogError>) -> Fate {
+    match judged {
+        FailedCommit::NotDone => Fate::NotDone(error),
+        FailedCommit::Unknown => match settle() {
+            Ok(false) => Fate::NotDone(error),
+            Ok(true) | Err(_) => Fate::Unknown(error),
+        },
+    }
+}
+
 fn statement(tx: &Connection, sql: &str) -> Result<(), SqlError> {
     tx.prepare_cached(sql)?.execute([]).map(drop)
 }
@@ -237,19 +249,15 @@ impl Writer {
         };
         let explained = self.place.explain(&error);
         tracing::error!(error = %explained, "a commit failed");
-        match judge(&error) {
-            FailedCommit::NotDone => {
-                state.connection = None;
-                Fate::NotDone(explained)
-            }
-            FailedCommit::Unknown => {
-                state.unsettled = true;
-                match self.settle(state) {
-                    Ok(true) | Err(_) => Fate::Unknown(explained),
-                    Ok(false) => Fate::NotDone(explained),
-                }
-            }
+        let settle = || {
+            state.unsettled = true;
+            self.settle(state)
+        };
+        let fate = fate(judge(&error), explained, settle);
+        if !state.unsettled && matches!(fate, Fate::NotDone(_)) {
+            state.connection = None;
         }
+        fate
     }
 
     /// Finds out whether the last batch is in the file, and makes it so that this cannot change any more: by
@@ -275,5 +283,89 @@ impl Writer {
     fn read_mark(&self, tx: &Connection) -> Result<Option<i64>, SqlError> {
         let mut get = tx.prepare_cached("SELECT next FROM ends WHERE partition = ?1")?;
         get.query_row([self.mark], |r| r.get(0)).optional()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use runtime::{Chance, SystemClock};
+    use schemas::{Timestamp, topics::Topic};
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::{
+        port::{Append, Expected, Record, TopicPartition, VenueKind},
+        sqlite::{layout::Slot, rows},
+    };
+
+    fn unreachable() -> LogError {
+        LogError::Unreachable("the disk failed".into())
+    }
+
+    #[test]
+    fn a_failed_commit_is_never_done_and_not_done_only_when_that_is_certain() {
+        let of =
+            |judged, settled: Option<bool>| fate(judged, unreachable(), || settled.ok_or_else(unreachable));
+        assert!(matches!(of(FailedCommit::NotDone, None), Fate::NotDone(_)));
+        assert!(matches!(of(FailedCommit::Unknown, None), Fate::Unknown(_)));
+        assert!(matches!(of(FailedCommit::Unknown, Some(true)), Fate::Unknown(_)));
+        assert!(matches!(of(FailedCommit::Unknown, Some(false)), Fate::NotDone(_)));
+    }
+
+    fn append() -> Request {
+        let record = Record {
+            key: None,
+            value: Some(Bytes::from_static(b"value")),
+            headers: Vec::new(),
+            timestamp: Timestamp::from_millis(1),
+        };
+        let (reply, _nobody) = oneshot::channel();
+        let to = TopicPartition::new(Topic::Fills, 0);
+        Request::Append { records: vec![Append { to, record }], lost: None, reply }
+    }
+
+    /// A batch whose COMMIT was cut off before it, or whose answer was cut off behind it.
+    #[test]
+    fn settling_finds_out_whether_the_last_batch_is_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = Place {
+            path: dir.path().join("log").into(),
+            clock: SystemClock::shared(),
+            patience: Duration::from_secs(5),
+        };
+        let expected = Expected {
+            venue: VenueKind::Simulator,
+            wallet_partitions: 1,
+            account_partitions: 1,
+            market_partitions: 1,
+            log_id: None,
+        };
+        let manifest = place.open(&expected, &Chance::seeded(1)).unwrap();
+        let (_requests, queue) = mpsc::channel();
+        let identity = place.identity();
+        let known = Arc::new(Known::new());
+        let writer = Writer { place, manifest, known, requests: queue, mark: -7, identity };
+        let mut state = State { connection: None, batch: 0, unsettled: false };
+        let mut there = 0;
+        for commits in [true, false, true, true, false, false] {
+            writer.begin(&mut state).unwrap();
+            state.batch += 1;
+            let connection = state.connection.as_ref().unwrap();
+            let Ok((_, work)) = writer.fill(connection, vec![append()], state.batch) else {
+                panic!("not filled")
+            };
+            assert!(work.wrote);
+            if commits {
+                connection.execute_batch("COMMIT").unwrap();
+                there += 1;
+            }
+            state.unsettled = true;
+            assert_eq!(writer.settle(&mut state).unwrap(), commits);
+            assert!(!state.unsettled);
+            let end =
+                rows::end(state.connection.as_ref().unwrap(), Slot::of(TopicPartition::new(Topic::Fills, 0)));
+            assert_eq!(end.unwrap().0, there);
+        }
     }
 }

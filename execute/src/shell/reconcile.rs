@@ -4,9 +4,10 @@
 
 use std::time::Duration;
 
-use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use futures_util::{StreamExt, stream::FuturesUnordered};
 use runtime::Stop;
 use schemas::{OrderId, OrderStatus, Shares};
+use tokio::task::JoinSet;
 use venue::{
     outcome::{CancelOutcome, OrderLookup},
     port::{Exchange, OwnTradesQuery},
@@ -41,7 +42,8 @@ enum View {
 
 /// Looks at what is due until asked to stop.
 pub async fn run(desk: Desk, stop: Stop) {
-    let mut looking: FuturesUnordered<BoxFuture<'static, (AttemptKey, Option<Attempt>)>> = FuturesUnordered::new();
+    // Tasks of their own: a look may hold a row's lock and a connection, and must go on while this loop waits for one.
+    let mut looking: JoinSet<(AttemptKey, Option<Attempt>)> = JoinSet::new();
     loop {
         let room = desk.stage.settings.looks.saturating_sub(looking.len());
         if room > 0 && !stop.is_requested() {
@@ -49,10 +51,10 @@ pub async fn run(desk: Desk, stop: Stop) {
                 Ok(due) => {
                     for attempt in due {
                         let desk = desk.clone();
-                        looking.push(Box::pin(async move {
+                        looking.spawn(async move {
                             let key = attempt.key();
                             (key, look(&desk, attempt).await)
-                        }));
+                        });
                     }
                 }
                 Err(error) => tracing::warn!(%error, "what is due could not be read"),
@@ -61,7 +63,12 @@ pub async fn run(desk: Desk, stop: Stop) {
         tokio::select! {
             biased;
             () = stop.requested() => return,
-            Some((key, again)) = looking.next() => {
+            Some(looked) = looking.join_next() => {
+                let (key, again) = match looked {
+                    Ok(looked) => looked,
+                    // A look that panics is a bug, and must not pass in silence.
+                    Err(died) => std::panic::resume_unwind(died.into_panic()),
+                };
                 // Out of the looker's hand and, where it is to be posted again, into the sender's.
                 desk.hand.drop(key);
                 if let Some(attempt) = again {

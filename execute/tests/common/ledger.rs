@@ -1,6 +1,6 @@
 //! The two ledgers, with tenants in them.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt::Write as _, sync::{Arc, LazyLock}, time::Duration};
 
 use eventlog::{Offset, position::StoredOffset};
 use execute::{
@@ -27,11 +27,14 @@ pub fn log_id() -> LogId {
     LogId::from_uuid(Uuid::from_u128(0x10c))
 }
 
+/// Parsed once: clones share what it knows.
 pub fn codec() -> Codec {
-    Codec::bundled().unwrap()
+    static CODEC: LazyLock<Codec> = LazyLock::new(|| Codec::bundled().unwrap());
+    CODEC.clone()
 }
 
 impl Ledger {
+    #[expect(clippy::unused_async, reason = "as the other one")]
     pub async fn memory() -> Self {
         let clock = VirtualClock::at(START);
         Self::Memory { store: MemoryStore::new(Arc::new(clock.clone()), codec()), clock }
@@ -91,13 +94,15 @@ impl Ledger {
                 );
                 for n in 1..=9 {
                     let (id, target) = tenant.target(n);
-                    sql += &format!(
+                    write!(
+                        sql,
                         "insert into poly_copy_trade_targets (id, billing_account_id, created_by_user_id, target_wallet,
                              status, mode, policy, policy_revision, revision, created_at, changed_at)
                          values ('{id}', '{account}', '{user}', '{}', 'active', 'simulated', '{{}}', 1, 1,
                              to_timestamp(0), to_timestamp(0));",
                         target.wallet
-                    );
+                    )
+                    .unwrap();
                 }
                 self.run(sql).await;
             }
@@ -186,7 +191,11 @@ pub const LEASE: Duration = Duration::from_secs(10);
 
 impl Held {
     pub async fn claim(ledger: &Ledger, partition: i32, owner: &str) -> Self {
-        let claim = ledger.store().claim(partition, owner, LEASE).await.unwrap();
+        Self::claim_for(ledger, partition, owner, LEASE).await
+    }
+
+    pub async fn claim_for(ledger: &Ledger, partition: i32, owner: &str, lease: Duration) -> Self {
+        let claim = ledger.store().claim(partition, owner, lease).await.unwrap();
         let next = claim.position.as_ref().map_or(0, |p| p.next.0);
         Self { store: ledger.store(), partition, epoch: claim.epoch, stored: claim.position, next, now: START }
     }

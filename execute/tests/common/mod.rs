@@ -1,5 +1,5 @@
 //! Tenants, intents and venues for the tests.
-#![allow(dead_code, clippy::unwrap_used, reason = "each test binary uses its part")]
+#![allow(dead_code, reason = "each test binary uses its part")]
 
 pub mod ledger;
 pub mod venue;

@@ -43,8 +43,10 @@ pub struct Executor {
     pub venue: FakeVenue,
 }
 
-/// How far virtual time goes at once.
+/// How far virtual time goes at once, and how far where something is waited for that takes minutes.
 const STEP: Duration = Duration::from_millis(50);
+const STRIDE: Duration = Duration::from_millis(500);
+const PATIENT_AFTER: Duration = Duration::from_secs(40);
 
 impl World {
     pub fn new() -> Self {
@@ -150,14 +152,15 @@ impl World {
 
     /// Lets time pass until something is true.
     pub async fn until(&self, what: &str, within: Duration, done: impl Fn() -> bool) {
-        let end = self.clock.monotonic() + within;
+        let begin = self.clock.monotonic();
         loop {
             self.settle().await;
             if done() {
                 return;
             }
-            assert!(self.clock.monotonic() < end, "not within {within:?}: {what}\n{:#?}", self.summary());
-            self.clock.advance(STEP);
+            let waited = self.clock.monotonic() - begin;
+            assert!(waited < within, "not within {within:?}: {what}\n{:#?}", self.summary());
+            self.clock.advance(if waited < PATIENT_AFTER { STEP } else { STRIDE });
         }
     }
 

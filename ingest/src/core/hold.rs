@@ -135,6 +135,20 @@ mod tests {
         assert_eq!(hold.release(&BTreeMap::new(), &BTreeSet::new(), at(1_050), WAIT).len(), 1);
     }
 
+    /// The facts may list one token of a condition and not yet another.
+    #[test]
+    fn a_fill_whose_facts_are_there_does_not_overtake_one_of_its_condition_that_waits() {
+        let mut hold = Hold::new();
+        let mut unlisted = fill(1, 1, 1_000);
+        unlisted.asset = "99".parse().unwrap();
+        hold.push([unlisted, fill(2, 1, 1_000)]);
+        let known: BTreeMap<_, _> = [facts(1)].into();
+        assert_eq!(hold.release(&known, &BTreeSet::new(), at(1_001), WAIT), []);
+        let out = hold.release(&known, &BTreeSet::new(), at(1_030), WAIT);
+        assert_eq!(out.iter().map(|f| f.tx.as_bytes()[0]).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(out.iter().map(|f| f.facts.is_some()).collect::<Vec<_>>(), [false, true]);
+    }
+
     #[test]
     fn a_condition_nobody_can_know_holds_nothing() {
         let mut hold = Hold::new();

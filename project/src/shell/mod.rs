@@ -1,7 +1,8 @@
 //! The loop that feeds the core: group `project` over `decisions` and `orders`.
 //!
-//! Nothing is committed to the group: how far a partition is read stands in the database, beside the rows,
-//! and reading begins there whenever a partition is assigned.
+//! How far a partition is read stands in the database, beside the rows, and reading begins there whenever a
+//! partition is assigned. The group's offsets in the log follow now and then: they tell others how far the
+//! stage is, and count for nothing here.
 
 mod letters;
 

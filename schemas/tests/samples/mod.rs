@@ -2,7 +2,11 @@
 //! without anybody writing so. Shared with the test of foreign readers (`tests/tests/foreign`).
 //!
 //! A sample is JSON, the form in which another program would say what it read.
-#![allow(dead_code, clippy::wildcard_imports, reason = "each test binary uses its part; every record is named below")]
+#![allow(
+    dead_code,
+    clippy::wildcard_imports,
+    reason = "each test binary uses its part; every record is named below"
+)]
 
 use std::{collections::BTreeMap, fmt::Debug};
 

@@ -32,7 +32,7 @@ struct Placed {
     sample: Sample,
     key: String,
     /// What its partition follows from by murmur2; none where the writer chose a number.
-    placed_by: Option<String>,
+    follows: Option<String>,
     at: TopicPartition,
 }
 
@@ -41,7 +41,7 @@ fn place(mut sample: Sample, manifest: &Manifest, n: usize) -> Placed {
     let text = |v: &Value| v.as_str().unwrap().to_owned();
     let number = i32::try_from(n).unwrap() % manifest.wallet_partitions;
     let v = &mut sample.value;
-    let (key, placed_by, partition) = match sample.topic {
+    let (key, follows, partition) = match sample.topic {
         Topic::Fills | Topic::Targets | Topic::Orders => {
             let wallet = text(&v["wallet"]);
             (wallet.clone(), Some(wallet.clone()), partition_of_wallet(wallet.parse().unwrap(), 5))
@@ -67,7 +67,7 @@ fn place(mut sample: Sample, manifest: &Manifest, n: usize) -> Placed {
         Topic::DeadLetters => by_key(manifest, sample.topic, "as received: ž".to_owned()),
     };
     let at = TopicPartition::new(sample.topic, partition);
-    Placed { sample, key, placed_by, at }
+    Placed { sample, key, follows, at }
 }
 
 fn by_key(manifest: &Manifest, topic: Topic, key: String) -> (String, Option<String>, i32) {
@@ -128,7 +128,7 @@ fn told(placed: &Placed, record: &Record, offset: Offset) -> Value {
         "record": placed.sample.name,
         "value": placed.sample.value,
         "key": placed.key,
-        "placed_by": placed.placed_by,
+        "placed_by": placed.follows,
         "headers": headers,
         "timestamp_ms": record.timestamp.millis(),
     })

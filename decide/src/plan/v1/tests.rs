@@ -472,20 +472,12 @@ proptest! {
         let tick = i.tick.unwrap();
         prop_assert_eq!(limit.micro() % tick.micro(), 0);
         prop_assert!(limit >= tick.lowest() && limit <= tick.highest());
-        let cost = match order.amount {
-            Some(amount) => {
-                prop_assert_eq!(amount.micro() % 10_000, 0);
-                prop_assert!(amount >= Usdc::from_units(1));
-                amount
-            }
-            None => {
-                prop_assert_eq!(shares.micro() % 10_000, 0);
-                prop_assert!(shares >= i.min_shares.unwrap());
-                // A dollar's worth.
-                prop_assert!(limit.cost(shares, Round::Up).unwrap() >= Usdc::from_units(1));
-                limit.cost(shares, Round::Up).unwrap()
-            }
-        };
+        let cost = order.amount.unwrap_or(limit.cost(shares, Round::Up).unwrap());
+        // A dollar's worth at least, in hundredths.
+        prop_assert!(cost >= Usdc::from_units(1));
+        let counted = order.amount.map_or(shares.micro(), Usdc::micro);
+        prop_assert_eq!(counted % 10_000, 0);
+        prop_assert!(order.amount.is_some() || shares >= i.min_shares.unwrap());
         prop_assert!(cost <= i.policy.max_usdc_per_trade.unwrap());
         let freed = if order.replaces.is_some() { i.own.oldest_unfilled.unwrap() } else { Usdc::ZERO };
         let taken = i.own.exposure.minus_or_zero(freed);

@@ -1,0 +1,273 @@
+//! What is closed, or cancelled, without a SELL of the leader. Each has a cause in place of a fill (`behaviour.md` 1).
+
+use eventlog::Offset;
+use schemas::{
+    AssetId, ConditionId, FillId, IdempotencyKey, PositionBranch, Price, Round, Shares, Side, TargetId,
+    TargetStatus, Timestamp, Usdc,
+    events::{CloseRequested, FillVoided, Order, OwnView, PositionChanged, TargetState},
+};
+
+use super::{Maker, Subject};
+use crate::{
+    DecideError,
+    plan::{Part, Planned},
+    state::{Expiring, REMEMBERED, own::OrderKey, own_key, targets::Row},
+};
+
+impl Maker<'_> {
+    /// A position that went without a trade: a sale, priced from the book where there is one.
+    pub(super) fn on_changed(
+        &mut self,
+        offset: Offset,
+        changed: &PositionChanged,
+    ) -> Result<(), DecideError> {
+        let Some(went) = self.state.fold_change(changed, self.clock) else {
+            return Ok(());
+        };
+        for delta in &changed.deltas {
+            if let Some(becomes) = &delta.becomes {
+                self.state.fold_migrated(changed.wallet, &delta.asset, becomes);
+            }
+        }
+        for (delta, before, after) in went {
+            let rows = self.state.subscribed(changed.wallet, changed.changed_at);
+            let Some(fill_id) = cause(&format!(
+                "data-api:{}:{}:{}:{}",
+                changed.tx,
+                delta.asset,
+                changed.kind,
+                changed.changed_at.secs()
+            )) else {
+                continue;
+            };
+            let book = changed.books.iter().find(|b| b.asset == delta.asset);
+            let price = book.and_then(|b| b.bids.first()).map_or(Price::ZERO, |level| level.price);
+            let shares = Shares::from_micro(delta.shares.micro().saturating_neg());
+            let opposite = changed.facts.as_ref().and_then(|f| f.opposite(&delta.asset));
+            let subject = Subject {
+                wallet: changed.wallet,
+                key: IdempotencyKey::of(TargetId::of_wallet(changed.wallet), &fill_id),
+                fill_id,
+                revision: 0,
+                tx: None,
+                asset: &delta.asset,
+                condition: changed.condition_id,
+                side: Side::Sell,
+                filled_at: changed.changed_at,
+                observed_at: changed.observed_at,
+                facts: changed.facts.as_ref(),
+                book,
+                shares,
+                notional: price.cost(shares, Round::Down).unwrap_or_default(),
+                price,
+                leader: self.leader_view(changed.wallet, opposite, before, after),
+                offset,
+            };
+            self.decide_for(&rows, &subject)?;
+        }
+        Ok(())
+    }
+
+    /// A fill that never happened. A BUY: what is open of our copy is cancelled, what it filled is closed. A SELL:
+    /// what is due of it and not sent is dropped.
+    pub(super) fn on_voided(&mut self, offset: Offset, voided: &FillVoided) -> Result<(), DecideError> {
+        let Some(fill_id) = self.state.fold_voided(voided, self.clock) else {
+            return Ok(());
+        };
+        let target = TargetId::of_wallet(voided.wallet);
+        let copied = IdempotencyKey::of(target, &fill_id);
+        let Some(void_id) = cause(&format!("void:{fill_id}")) else {
+            return Ok(());
+        };
+        let now = self.state.holding(voided.wallet, &voided.asset);
+        let subject = Subject {
+            wallet: voided.wallet,
+            key: IdempotencyKey::of(target, &void_id),
+            fill_id: void_id,
+            revision: 0,
+            tx: None,
+            asset: &voided.asset,
+            condition: voided.condition_id,
+            side: Side::Sell,
+            filled_at: voided.filled_at,
+            observed_at: voided.observed_at,
+            facts: None,
+            book: None,
+            shares: Shares::ZERO,
+            notional: Usdc::ZERO,
+            price: Price::ZERO,
+            leader: self.leader_view(voided.wallet, None, now, now),
+            offset,
+        };
+        for row in self.state.subscribed(voided.wallet, voided.filled_at) {
+            let own = self.own_view(&row, &subject);
+            let key = OrderKey {
+                own: own_key(row.wallet, row.billing_account_id, row.mode, &voided.asset),
+                key: copied,
+                attempt: 0,
+            };
+            let (open, filled) = match (self.state.open.get(&key), self.state.done.get(&key)) {
+                (Some(open), _) => (true, open.filled_shares),
+                (None, Some(done)) => (false, done.filled_shares),
+                (None, None) => (false, Shares::ZERO),
+            };
+            let planned = match voided.side {
+                Side::Buy => {
+                    let part = Part::clamped(filled.micro(), own.held.micro());
+                    let sells = filled.is_positive() && own.held.is_positive();
+                    self.close(&own, sells.then_some(part), open.then_some(copied))
+                }
+                Side::Sell => {
+                    let ours = own.held.is_positive() || own.pending.is_positive();
+                    self.close(&own, None, ours.then_some(copied))
+                }
+            };
+            if let Some(planned) = planned {
+                let inputs = self.inputs(&row, &subject, own);
+                self.emit(&row, &subject, inputs, planned)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A target added or changed. One that is being removed has its BUYs cancelled, and where that was asked for
+    /// its positions closed.
+    pub(super) fn on_target(&mut self, offset: Offset, target: TargetState) -> Result<(), DecideError> {
+        let Some((before, row)) = self.state.fold_target(target) else {
+            return Ok(());
+        };
+        let ends = |status| matches!(status, TargetStatus::Closing | TargetStatus::Removed);
+        let Some(before) = before else { return Ok(()) };
+        let ending = ends(row.status) && !ends(before.status);
+        let closing = ends(row.status) && row.close_now && !(before.close_now && ends(before.status));
+        if !ending && !closing {
+            return Ok(());
+        }
+        let tokens = self.state.tokens_of(row.wallet, row.billing_account_id, row.mode, self.clock);
+        for (asset, condition) in tokens {
+            let Some(fill_id) = cause(&format!("removed:{}:{}:{asset}", row.target_row_id, row.revision))
+            else {
+                continue;
+            };
+            let subject = self.own_cause(&row, fill_id, &asset, condition, row.changed_at, offset);
+            let own = self.own_view(&row, &subject);
+            let cancels: Vec<IdempotencyKey> = self
+                .state
+                .open_of(&own_key(row.wallet, row.billing_account_id, row.mode, &asset), self.clock)
+                .filter(|(_, open)| open.side == Side::Buy)
+                .map(|(key, _)| key.key)
+                .collect();
+            let ours = own.held.is_positive() || own.pending.is_positive();
+            let whole = (closing && ours).then_some(Part::WHOLE);
+            if let Some(planned) = self.close(&own, whole, cancels) {
+                let inputs = self.inputs(&row, &subject, own);
+                self.emit(&row, &subject, inputs, planned)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A tenant asks for a position to be sold.
+    pub(super) fn on_close_requested(
+        &mut self,
+        offset: Offset,
+        request: &CloseRequested,
+    ) -> Result<(), DecideError> {
+        let row = self.state.rows.get(&request.target_row_id).cloned();
+        let row = row.filter(|row| row.billing_account_id == request.billing_account_id);
+        let fill_id = cause(&format!("manual:{}:{}", request.request_id, request.asset));
+        let (Some(row), Some(fill_id)) = (row, fill_id) else {
+            return Ok(());
+        };
+        let own = own_key(row.wallet, row.billing_account_id, row.mode, &request.asset);
+        let condition = self
+            .state
+            .positions
+            .get(&own)
+            .map(|p| p.condition)
+            .or_else(|| self.state.open_of(&own, self.clock).next().map(|(_, open)| open.condition))
+            .unwrap_or(ConditionId::ZERO);
+        let subject = self.own_cause(&row, fill_id, &request.asset, condition, request.requested_at, offset);
+        if self.state.requests.contains(&subject.key) {
+            self.repeats += 1;
+            return Ok(());
+        }
+        let until = self.clock.plus(REMEMBERED);
+        self.state.requests.set(subject.key, until);
+        self.state.expire(until, Expiring::Request(subject.key));
+        let own = self.own_view(&row, &subject);
+        let planned = (self.version.close)(&own, Part::WHOLE, true);
+        let inputs = self.inputs(&row, &subject, own);
+        self.emit(&row, &subject, inputs, planned)
+    }
+
+    /// A close that the leader did not ask for.
+    fn own_cause<'s>(
+        &self,
+        row: &Row,
+        fill_id: FillId,
+        asset: &'s AssetId,
+        condition: ConditionId,
+        at: Timestamp,
+        offset: Offset,
+    ) -> Subject<'s> {
+        let now = self.state.holding(row.wallet, asset);
+        Subject {
+            wallet: row.wallet,
+            key: IdempotencyKey::of(row.target_id, &fill_id),
+            fill_id,
+            revision: 0,
+            tx: None,
+            asset,
+            condition,
+            side: Side::Sell,
+            filled_at: at,
+            observed_at: at,
+            facts: None,
+            book: None,
+            shares: Shares::ZERO,
+            notional: Usdc::ZERO,
+            price: Price::ZERO,
+            leader: self.leader_view(row.wallet, None, now, now),
+            offset,
+        }
+    }
+
+    /// A close of a part, and cancels beside it; nothing where there is neither.
+    fn close(
+        &self,
+        own: &OwnView,
+        part: Option<Part>,
+        cancels: impl IntoIterator<Item = IdempotencyKey>,
+    ) -> Option<Planned> {
+        let cancels: Vec<IdempotencyKey> = cancels.into_iter().collect();
+        // Nothing of the leader's is left to wait for: what is due goes at once.
+        let mut planned = match part {
+            Some(part) => (self.version.close)(own, part, true),
+            None if cancels.is_empty() => return None,
+            None => Planned::placed(
+                PositionBranch::None,
+                Order {
+                    limit: None,
+                    shares: None,
+                    amount: None,
+                    fraction_num: None,
+                    fraction_den: None,
+                    flat: None,
+                    placement: None,
+                    replaces: None,
+                    cancels: Vec::new(),
+                },
+            ),
+        };
+        if let Some(order) = &mut planned.order {
+            order.cancels = cancels;
+        }
+        Some(planned)
+    }
+}
+
+/// A cause id. `None` for text that is none: a request id of hundreds of characters.
+fn cause(text: &str) -> Option<FillId> {
+    text.parse().ok()
+}
