@@ -257,6 +257,18 @@ fn a_placed_intent_counts_at_full_size_until_orders_show_it_final() {
 }
 
 #[test]
+fn the_clock_of_a_cut_never_runs_backwards() {
+    let mut scene = Scene::following(fixed("4"));
+    scene.clock = at(100);
+    assert_eq!(scene.see(&fill(1, 1, Side::Buy, "25", "0.40", 30)).only().decided_at, at(100));
+    // The machine's clock was set back, or the next owner's lags behind.
+    scene.clock = at(40);
+    assert_eq!(scene.see(&fill(1, 2, Side::Buy, "25", "0.40", 30)).only().decided_at, at(100));
+    scene.clock = at(101);
+    assert_eq!(scene.see(&fill(1, 3, Side::Buy, "25", "0.40", 30)).only().decided_at, at(101));
+}
+
+#[test]
 fn an_intent_that_no_order_speaks_of_counts_until_its_time_is_past() {
     let mut scene = Scene::following(Policy { max_fill_age_s: Some(60), ..fixed("4") });
     scene.see(&fill(1, 1, Side::Buy, "25", "0.40", 0));

@@ -20,19 +20,27 @@ use std::{
 
 use bytes::Bytes;
 use eventlog::{
-    Append, Expected, Group, Log, Member, Offset, Polled, Record, TopicPartition, VenueKind, Written,
+    Append, Expected, Group, Header, Log, Member, Offset, Polled, Record, TopicPartition, VenueKind, Written,
     kafka::{KafkaConfig, KafkaLog},
 };
 use rdkafka::{
     ClientConfig, Message, Offset as KafkaOffset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
+    message::{Headers, OwnedHeaders},
     producer::{BaseProducer, BaseRecord, Producer},
 };
 use runtime::{Chance, SystemClock};
 use schemas::{Timestamp, topics::Topic};
 
-/// Bytes of a value: about a fill.
+/// A record has a key of 42 bytes, a value of 400 and four headers: about what a fill has.
+const KEY: &str = "0x56687bf447db6ffa42ffe2204a05edaa20f55839";
 const VALUE: usize = 400;
+const HEADERS: [(&str, &str); 4] = [
+    ("ce_id", "0123456789abcdef0123456789abcdef"),
+    ("ce_type", "polymirror.Fill"),
+    ("ce_time", "1700000000000000"),
+    ("traceparent", "00-0123456789abcdef0123456789abcdef-0123456789abcdef-01"),
+];
 const RECORDS: usize = 200_000;
 const BATCH: usize = 1_000;
 const ROUNDS: usize = 1_000;
@@ -42,13 +50,23 @@ const FILLS: TopicPartition = TopicPartition::new(Topic::Fills, 0);
 const DECISIONS: TopicPartition = TopicPartition::new(Topic::Decisions, 0);
 
 fn record(to: TopicPartition) -> Append {
+    let header = |(name, value): (&str, &'static str)| Header {
+        name: name.to_owned(),
+        value: Some(Bytes::from_static(value.as_bytes())),
+    };
     let record = Record {
-        key: Some(Bytes::from_static(b"0x56687bf447db6ffa42ffe2204a05edaa20f55839")),
+        key: Some(Bytes::from_static(KEY.as_bytes())),
         value: Some(Bytes::from(vec![7; VALUE])),
-        headers: Vec::new(),
+        headers: HEADERS.map(header).to_vec(),
         timestamp: Timestamp::from_secs(1_700_000_000),
     };
     Append { to, record }
+}
+
+fn bare_headers() -> OwnedHeaders {
+    HEADERS.iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
+        headers.insert(rdkafka::message::Header { key, value: Some(*value) })
+    })
 }
 
 fn done<T: std::fmt::Debug>(written: Written<T>) -> T {
@@ -70,6 +88,10 @@ fn latency(what: &str, mut each: Vec<Duration>) {
 
 #[tokio::main]
 async fn main() {
+    // `cargo test --all-targets` runs benches too, in a build that measures nothing.
+    if !std::env::args().any(|arg| arg == "--bench") {
+        return;
+    }
     let brokers = match testkit::kafka().await {
         testkit::Kafka::Available(brokers) => brokers,
         testkit::Kafka::Missing(why) => return println!("no figures of Kafka: {why}"),
@@ -85,7 +107,7 @@ async fn main() {
     let config = KafkaConfig::new(&brokers).with_prefix(&prefix);
     let log = KafkaLog::open(config, &expected, SystemClock::shared(), &Chance::system()).await.unwrap();
     let log: Arc<dyn Log> = Arc::new(log);
-    println!("values of {VALUE} bytes, one partition, batches of {BATCH}");
+    println!("one partition, batches of {BATCH}");
     appends(&log).await;
     bare_appends(&brokers, &prefix);
     reads(&log).await;
@@ -95,6 +117,7 @@ async fn main() {
     append_to_poll(&log, &mut *member).await;
     commits(&mut *member, 10, "commit of 10 records and an offset").await;
     commits(&mut *member, 0, "commit of an offset alone").await;
+    tail_reads(&log, &mut *member).await;
     member.leave().await.unwrap();
     for pause in [Duration::ZERO, Duration::from_millis(10)] {
         bare_commits(&brokers, &prefix, pause);
@@ -134,8 +157,8 @@ fn bare_appends(brokers: &str, prefix: &str) {
     for (count, told) in [(20 * BATCH, false), (RECORDS, true)] {
         let begin = Instant::now();
         for n in 0..count {
-            let key = "0x56687bf447db6ffa42ffe2204a05edaa20f55839";
-            let mut message = BaseRecord::to(&topic).partition(0).key(key).payload(&value).timestamp(1);
+            let message = BaseRecord::to(&topic).partition(0).key(KEY).payload(&value);
+            let mut message = message.headers(bare_headers()).timestamp(1_700_000_000_000);
             while let Err((_, again)) = producer.send(message) {
                 producer.poll(Duration::from_millis(1));
                 message = again;
@@ -197,7 +220,8 @@ fn bare_reads(brokers: &str, prefix: &str) {
         while count < RECORDS {
             if let Some(Ok(message)) = consumer.poll(Duration::from_secs(1)) {
                 begin.get_or_insert_with(Instant::now);
-                bytes += message.payload().map_or(0, <[u8]>::len);
+                let headers = message.headers().map_or(0, Headers::count);
+                bytes += message.payload().map_or(0, <[u8]>::len) + headers;
                 count += 1;
             }
         }
@@ -218,6 +242,29 @@ async fn single_appends(log: &Arc<dyn Log>) {
         }
     }
     latency("append of one record", each);
+}
+
+/// Reads at the end of a partition, as a stage that follows it would: what a commit just put there, or nothing.
+async fn tail_reads(log: &Arc<dyn Log>, member: &mut dyn Member) {
+    let (mut fresh, mut nothing) = (Vec::new(), Vec::new());
+    for n in 0..(ROUNDS / 5) + WARM_UP {
+        let place = BTreeMap::from([(FILLS, Offset(i64::try_from(n).unwrap()))]);
+        let from = log.extent(DECISIONS).await.unwrap().end;
+        done(member.commit(vec![record(DECISIONS); 10], place).await);
+        let begin = Instant::now();
+        let records = log.read(DECISIONS, from, 100).await.unwrap();
+        let took = begin.elapsed();
+        assert_eq!(records.len(), 10);
+        let begin = Instant::now();
+        assert!(log.read(DECISIONS, records[9].offset.next(), 100).await.unwrap().is_empty());
+        if n >= WARM_UP {
+            fresh.push(took);
+            nothing.push(begin.elapsed());
+        }
+        let _polled = member.poll(1, Duration::ZERO).await.unwrap();
+    }
+    latency("read of what was just committed, to the end", fresh);
+    latency("read at the end", nothing);
 }
 
 /// A member that holds everything and has read to the end.
@@ -293,8 +340,8 @@ fn bare_commits(brokers: &str, prefix: &str, pause: Duration) {
         let begin = Instant::now();
         producer.begin_transaction().unwrap();
         for _ in 0..10 {
-            let message = BaseRecord::to(&topic).partition(0).key("key").payload(&value);
-            assert!(producer.send(message).is_ok());
+            let message = BaseRecord::to(&topic).partition(0).key(KEY).payload(&value);
+            assert!(producer.send(message.headers(bare_headers())).is_ok());
         }
         let mut offsets = TopicPartitionList::new();
         let place = KafkaOffset::Offset(i64::try_from(n).unwrap());

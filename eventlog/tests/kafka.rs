@@ -280,8 +280,8 @@ async fn a_settled_extent_waits_out_a_dead_producer_s_transaction() {
     tokio::task::spawn_blocking(move || drop(dead)).await.unwrap();
 }
 
-/// Offsets that an open transaction is about to change are neither those before it nor none: whoever asks for them waits
-/// until the transaction has ended. (The client by itself answers as if nothing had ever been committed.)
+/// Offsets that an open transaction is about to change are neither those before it nor none: whoever asks for
+/// them waits until the transaction has ended.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pending_offsets_are_waited_for() {
     let Some(h) = harness("pending_offsets_are_waited_for").await else { return };

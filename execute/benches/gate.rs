@@ -69,7 +69,8 @@ fn sign(bencher: Bencher<'_, '_>) {
     let tenant = Tenant::new(1);
     let keyring = keyring(&[(1, &tenant)]);
     let intent = tenant.buy(1, "10", "0.50");
-    let asked = execute::core::authorise::Asked::Place(&intent, execute::core::authorise::Replaced::default());
+    let asked =
+        execute::core::authorise::Asked::Place(&intent, execute::core::authorise::Replaced::default());
     let authorised = execute::core::authorise(&tenant.snapshot(), asked).unwrap();
     let request = build::request(&authorised, &intent.head, &intent.facts, 0);
     bencher.counter(ItemsCount::new(1usize)).bench(|| keyring.sign(&tenant.connection, black_box(&request)));

@@ -12,7 +12,9 @@ pub enum StoreError {
     #[error("database_unreachable: {0}. Check that Postgres runs and that the URL and password are right")]
     Unreachable(String),
     /// Somebody else owns the partition now, or the lease ran out.
-    #[error("partition_not_owned: partition {partition} of `intents` is not this executor's any more (epoch {epoch})")]
+    #[error(
+        "partition_not_owned: partition {partition} of `intents` is not this executor's any more (epoch {epoch})"
+    )]
     NotOwner {
         /// The partition.
         partition: i32,
@@ -35,7 +37,9 @@ pub enum StoreError {
     )]
     Refused(String),
     /// What is stored does not read.
-    #[error("database_row_unreadable: {0}. The row was changed by something else, or belongs to another version")]
+    #[error(
+        "database_row_unreadable: {0}. The row was changed by something else, or belongs to another version"
+    )]
     Unreadable(String),
 }
 

@@ -18,12 +18,18 @@ pub trait KeyIssuer: Send + Sync {
     ///
     /// # Errors
     /// No answer, or a refusal.
-    async fn api_key(&self, key: &LocalSigner, now: Timestamp, chain_id: u64) -> Result<ApiCreds, VenueError>;
+    async fn api_key(&self, key: &LocalSigner, now: Timestamp, chain_id: u64)
+    -> Result<ApiCreds, VenueError>;
 }
 
 #[async_trait]
 impl KeyIssuer for Clob {
-    async fn api_key(&self, key: &LocalSigner, now: Timestamp, chain_id: u64) -> Result<ApiCreds, VenueError> {
+    async fn api_key(
+        &self,
+        key: &LocalSigner,
+        now: Timestamp,
+        chain_id: u64,
+    ) -> Result<ApiCreds, VenueError> {
         // Nonce 0: the one set of credentials that every client derives by default.
         Self::api_key(self, key, now, 0, chain_id).await
     }

@@ -1,5 +1,11 @@
 //! Each rule of behaviour.md 5, by example.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unchecked_time_subtraction, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unchecked_time_subtraction,
+    reason = "tests"
+)]
 
 mod common;
 
@@ -11,7 +17,9 @@ use execute::core::{
     position::Position,
     snapshot::{Grant, Readiness},
 };
-use schemas::{Denial, Mode, OrderStatus, OrderType, Side, TargetId, TargetStatus, Usdc, events::PlaceIntent};
+use schemas::{
+    Denial, Mode, OrderStatus, OrderType, Side, TargetId, TargetStatus, Usdc, events::PlaceIntent,
+};
 
 fn buy(snapshot: &Snapshot, intent: &PlaceIntent) -> Result<Authorised, Denial> {
     authorise(snapshot, Asked::Place(intent, Replaced::default()))
@@ -113,7 +121,10 @@ fn the_target_must_still_be_followed_as_it_was() {
     assert_eq!(with(TargetStatus::Removed), Err(Denial::TargetInactive));
     assert_eq!(answer(|s| s.targets.clear()), Err(Denial::TargetInactive));
     // A target that was switched to another mode since the decision is another target.
-    assert_eq!(answer(|s| s.targets.values_mut().for_each(|t| t.mode = Mode::Live)), Err(Denial::TargetInactive));
+    assert_eq!(
+        answer(|s| s.targets.values_mut().for_each(|t| t.mode = Mode::Live)),
+        Err(Denial::TargetInactive)
+    );
 }
 
 #[test]
@@ -252,7 +263,10 @@ fn a_close_is_stopped_by_halt_wallet_revocation_and_scope() {
     assert_eq!(close_answer(|s| s.switches.global_halt = true), Err(Denial::Halted));
     assert_eq!(close_answer(|s| s.switches.tenant_halt = true), Err(Denial::Halted));
     assert_eq!(close_answer(|s| s.connection = None), Err(Denial::NoConnection));
-    assert_eq!(close_answer(|s| s.connection.as_mut().unwrap().approved = false), Err(Denial::TradingNotReady));
+    assert_eq!(
+        close_answer(|s| s.connection.as_mut().unwrap().approved = false),
+        Err(Denial::TradingNotReady)
+    );
     assert_eq!(close_answer(|s| s.grant = None), Err(Denial::NoActiveGrant));
     assert_eq!(close_answer(|s| s.grant.as_mut().unwrap().revoked = true), Err(Denial::GrantRevoked));
     assert_eq!(
@@ -291,7 +305,11 @@ fn a_close_of_nothing_says_so() {
     assert_eq!(ask(&holding(&tenant, "0.019", "0.001")), Ok(shares("0.01")));
     // What another target opened is not this one's to close.
     let mut other = holding(&tenant, "20", "8");
-    other.positions = other.positions.into_values().map(|p| ((TargetId::of_wallet(common::wallet(2)), common::asset(1, 1)), p)).collect();
+    other.positions = other
+        .positions
+        .into_values()
+        .map(|p| ((TargetId::of_wallet(common::wallet(2)), common::asset(1, 1)), p))
+        .collect();
     assert_eq!(ask(&other), Err(Denial::SellWithoutPosition));
 }
 
@@ -328,7 +346,10 @@ fn an_amended_close_is_the_next_attempt_once_the_last_is_final() {
     snapshot.named.insert(ended.key(), ended);
     let second = inserted(&mut snapshot, amended.clone(), &keyring);
     assert_eq!((second.attempt, second.shares), (1, shares("4")));
-    assert!(matches!(gate(&mut snapshot, &amended.into(), 0, &keyring).unwrap().as_slice(), [Step::Nothing(_)]));
+    assert!(matches!(
+        gate(&mut snapshot, &amended.into(), 0, &keyring).unwrap().as_slice(),
+        [Step::Nothing(_)]
+    ));
 }
 
 #[test]
@@ -340,7 +361,9 @@ fn a_replacing_order_waits_for_the_end_of_the_replaced_and_is_less_by_what_that_
     let mut intent = tenant.buy(2, "10", "0.50");
     intent.replaces = Some(old.idempotency_key);
     let steps = gate(&mut snapshot, &intent.clone().into(), 0, &keyring).unwrap();
-    let [Step::Update { after, .. }, Step::Defer(Wait::Order(key))] = steps.as_slice() else { panic!("{steps:?}") };
+    let [Step::Update { after, .. }, Step::Defer(Wait::Order(key))] = steps.as_slice() else {
+        panic!("{steps:?}")
+    };
     assert_eq!((after.cancel_cause.as_deref(), *key), (Some("replaced"), old.key()));
     let ended = |filled: &str| {
         let mut snapshot = tenant.snapshot();
@@ -377,7 +400,11 @@ fn an_order_that_cannot_be_built_is_rejected_and_takes_no_budget() {
     let tenant = Tenant::new(1);
     let keyring = keyring(&[(1, &tenant)]);
     let mut snapshot = tenant.snapshot();
-    for (fill, mut intent) in [(1, tenant.buy(1, "10", "0.505")), (2, tenant.buy(2, "0.001", "0.5")), (3, tenant.buy(3, "-5", "0.5"))] {
+    for (fill, mut intent) in [
+        (1, tenant.buy(1, "10", "0.505")),
+        (2, tenant.buy(2, "0.001", "0.5")),
+        (3, tenant.buy(3, "-5", "0.5")),
+    ] {
         intent.facts = facts(1);
         let attempt = inserted(&mut snapshot, intent, &keyring);
         assert_eq!(attempt.status, OrderStatus::Rejected, "{fill}");

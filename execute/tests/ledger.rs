@@ -1,5 +1,11 @@
 //! What every ledger promises, over both: the one in memory and the real one.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unchecked_time_subtraction, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unchecked_time_subtraction,
+    reason = "tests"
+)]
 
 mod common;
 
@@ -25,7 +31,8 @@ use execute::{
 };
 use futures_util::future::join_all;
 use schemas::{
-    ControlKind, Denial, FillId, Hash32, IdempotencyKey, Mode, OrderStatus, Side, TargetStatus, Timestamp, Usdc,
+    ControlKind, Denial, FillId, Hash32, IdempotencyKey, Mode, OrderStatus, Side, TargetStatus, Timestamp,
+    Usdc,
     events::{IntentsEvent, OrdersEvent, PlaceIntent},
     topics::Topic,
 };
@@ -242,7 +249,10 @@ async fn a_new_owner_waits_for_the_old_lease_and_its_own_does_not_keep_it_waitin
     assert!(owner.send_in > Duration::from_secs(50), "{owner:?}");
     store.release(5, owner.epoch).await.unwrap();
     let after_release = claim("d").await.send_in;
-    assert!(after_release <= waits, "a release ends one's own lease, not the wait for another's: {after_release:?}");
+    assert!(
+        after_release <= owner.send_in,
+        "a release ends one's own lease, not the wait for another's: {after_release:?}"
+    );
 }
 
 async fn nothing_is_written_when_something_is_missing(ledger: Ledger) {
@@ -255,12 +265,16 @@ async fn nothing_is_written_when_something_is_missing(ledger: Ledger) {
     // A mode without a budget's row cannot be locked.
     let mut live = tenant.buy(1, "10", "0.50");
     live.head.mode = Mode::Live;
-    let error = held.gate(vec![tenant.buy(9, "10", "0.50").into(), live.clone().into()], &ring).await.unwrap_err();
+    let error =
+        held.gate(vec![tenant.buy(9, "10", "0.50").into(), live.clone().into()], &ring).await.unwrap_err();
     assert!(matches!(error, StoreError::NotLoaded), "{error}");
     assert!(held.store.outbox_next(0, 10).await.unwrap().is_empty());
     assert_eq!(held.store.claim(0, "a", LEASE).await.unwrap().position, None);
     // With the row it is denied: nobody serves that mode here.
-    held.store.open_budgets(&[BudgetKey { billing_account_id: tenant.account, mode: Mode::Live }]).await.unwrap();
+    held.store
+        .open_budgets(&[BudgetKey { billing_account_id: tenant.account, mode: Mode::Live }])
+        .await
+        .unwrap();
     let mut held = Held::claim(&ledger, 0, "a").await;
     assert_eq!(denial(&held.place(live, &ring).await), Some(Denial::TradingNotReady));
 }
@@ -275,7 +289,11 @@ async fn caps_count_what_is_committed_and_what_is_in_the_batch(ledger: Ledger) {
     let denials: Vec<_> = attempts(&gated).iter().map(denial).collect();
     let over = Some(Denial::CapExceededDaily);
     assert_eq!(denials, [None, None, None, over, over], "4 x $5 of $22");
-    assert_eq!(denial(&held.place(tenant.buy(7, "5", "0.40"), &keyring).await), None, "exactly the last two dollars");
+    assert_eq!(
+        denial(&held.place(tenant.buy(7, "5", "0.40"), &keyring).await),
+        None,
+        "exactly the last two dollars"
+    );
     // A day later there is room again; the orders of the last hour alone count as orders.
     held.now = held.now.plus(Duration::from_secs(24 * 3600));
     let fresh = |fill| {
@@ -303,16 +321,23 @@ async fn ended_orders_give_their_part_back(ledger: Ledger) {
     let ended = step(&open, &filled(&open, ClobOrderStatus::Canceled, "4", true), held.now);
     assert_eq!((ended.status, ended.counted()), (OrderStatus::Cancelled, usdc("2")));
     held.store.record(&open, &ended).await.unwrap();
-    let unknown = Event::Answered { sent_at: held.now, outcome: SubmitOutcome::Unknown { why: "timeout".into() } };
+    let unknown =
+        Event::Answered { sent_at: held.now, outcome: SubmitOutcome::Unknown { why: "timeout".into() } };
     let doubted = step(&two, &unknown, held.now);
     held.store.record(&two, &doubted).await.unwrap();
-    assert_eq!(denial(&held.place(tenant.buy(4, "10", "0.31"), &keyring).await), Some(Denial::CapExceededDaily));
+    assert_eq!(
+        denial(&held.place(tenant.buy(4, "10", "0.31"), &keyring).await),
+        Some(Denial::CapExceededDaily)
+    );
     assert_eq!(denial(&held.place(tenant.buy(5, "10", "0.30"), &keyring).await), None, "$3 are left");
     // It did not land: its part comes back.
     let gone = step(&doubted, &Event::DidNotLand, held.now);
     held.store.record(&doubted, &gone).await.unwrap();
     assert_eq!(denial(&held.place(tenant.buy(6, "10", "0.50"), &keyring).await), None);
-    assert_eq!(denial(&held.place(tenant.buy(7, "5", "0.01"), &keyring).await), Some(Denial::CapExceededDaily));
+    assert_eq!(
+        denial(&held.place(tenant.buy(7, "5", "0.01"), &keyring).await),
+        Some(Denial::CapExceededDaily)
+    );
 }
 
 async fn switches_grants_and_targets_are_read_at_the_gate(ledger: Ledger) {
@@ -427,7 +452,10 @@ async fn positions_follow_fills(ledger: Ledger) {
     intent.head = tenant.head(1, 1, 1, Side::Buy, 6);
     assert_eq!(denial(&held.place(intent, &keyring).await), None);
     // Nobody else of the tenant may buy the other side of what is held.
-    assert_eq!(denial(&held.place(tenant.buy_of(2, 1, 2, 7, "10", "0.10"), &keyring).await), Some(Denial::OppositeHeld));
+    assert_eq!(
+        denial(&held.place(tenant.buy_of(2, 1, 2, 7, "10", "0.10"), &keyring).await),
+        Some(Denial::OppositeHeld)
+    );
 }
 
 async fn a_balance_is_less_what_it_does_not_show_yet(ledger: Ledger) {
@@ -441,10 +469,16 @@ async fn a_balance_is_less_what_it_does_not_show_yet(ledger: Ledger) {
     held.store.keep_balance(key, usdc("1000"), before.minus(Duration::from_secs(1))).await.unwrap();
     assert_eq!(held.store.budgets().await.unwrap(), [(key, Some(before))]);
     let buy = held.place(tenant.buy(1, "10", "0.50"), &keyring).await;
-    assert_eq!(denial(&held.place(tenant.buy(2, "10", "0.71"), &keyring).await), Some(Denial::InsufficientBalance));
+    assert_eq!(
+        denial(&held.place(tenant.buy(2, "10", "0.71"), &keyring).await),
+        Some(Denial::InsufficientBalance)
+    );
     let matched = step(&buy, &filled(&buy, ClobOrderStatus::Matched, "10", false), held.now);
     held.store.record(&buy, &matched).await.unwrap();
-    assert_eq!(denial(&held.place(tenant.buy(3, "10", "0.71"), &keyring).await), Some(Denial::InsufficientBalance));
+    assert_eq!(
+        denial(&held.place(tenant.buy(3, "10", "0.71"), &keyring).await),
+        Some(Denial::InsufficientBalance)
+    );
     // Read again after all of it was settled: the balance shows it.
     let settled = step(&matched, &filled(&matched, ClobOrderStatus::Matched, "10", true), held.now);
     held.store.record(&matched, &settled).await.unwrap();
@@ -543,7 +577,9 @@ async fn deferred_intents_are_kept_until_they_are_gated(ledger: Ledger) {
     let mut intent = tenant.buy(2, "10", "0.50");
     intent.replaces = Some(old.idempotency_key);
     let gated = held.gate(vec![intent.clone().into()], &keyring).await.unwrap();
-    let [Gated::Cancelling(cancelling), Gated::Deferred(Wait::Order(_))] = gated.as_slice() else { panic!("{gated:?}") };
+    let [Gated::Cancelling(cancelling), Gated::Deferred(Wait::Order(_))] = gated.as_slice() else {
+        panic!("{gated:?}")
+    };
     assert_eq!(ledger.attempt(&old).await.cancel_cause.as_deref(), Some("replaced"));
     assert!(held.store.deferred(0, held.now, 10).await.unwrap().is_empty(), "not at once");
     let later = held.now.plus(Duration::from_secs(1));
@@ -559,7 +595,10 @@ async fn deferred_intents_are_kept_until_they_are_gated(ledger: Ledger) {
     let unsent = step(cancelling, &Event::CancelledUnsent, held.now);
     held.store.record(cancelling, &unsent).await.unwrap();
     let gated = held.gate_deferred(vec![again.clone()], &keyring).await.unwrap();
-    assert!(matches!(gated.as_slice(), [Gated::Inserted(a)] if a.status == OrderStatus::Reserved), "{gated:?}");
+    assert!(
+        matches!(gated.as_slice(), [Gated::Inserted(a)] if a.status == OrderStatus::Reserved),
+        "{gated:?}"
+    );
     let long = held.now.plus(Duration::from_secs(9_000));
     assert!(held.store.deferred(0, long, 10).await.unwrap().is_empty());
     // Gated again after a lost answer: it is there already.
@@ -640,7 +679,8 @@ async fn no_cap_is_exceeded_by_concurrent_gates(ledger: Ledger) {
             for round in 0..6u32 {
                 // Some intents are the same for everybody, so that they also meet on the unique keys.
                 let own = 1_000 + u32::try_from(e).unwrap() * 100 + round;
-                let batch = vec![tenant.buy(round, "10", "0.20").into(), tenant.buy(own, "10", "0.30").into()];
+                let batch =
+                    vec![tenant.buy(round, "10", "0.20").into(), tenant.buy(own, "10", "0.30").into()];
                 mine.extend(attempts(&held.gate(batch, &keyring).await.unwrap()));
             }
             mine

@@ -1,5 +1,11 @@
 //! The stage as a whole, over log, ledger and venue in memory, under virtual time.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unchecked_time_subtraction, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unchecked_time_subtraction,
+    reason = "tests"
+)]
 
 mod common;
 
@@ -52,19 +58,28 @@ async fn an_intent_becomes_one_order_that_is_followed_to_its_end() {
     let id = world.attempt(key(&intent)).unwrap().order_id.unwrap();
     assert_eq!(world.venue.posts().len(), 1);
     world.venue.fill(id, shares("4"), price("0.48"), "MATCHED");
-    world.until("part of it fills", SOON, || world.status(key(&intent)) == Some(OrderStatus::PartiallyFilled)).await;
+    world
+        .until("part of it fills", SOON, || world.status(key(&intent)) == Some(OrderStatus::PartiallyFilled))
+        .await;
     world.venue.fill(id, shares("6"), price("0.50"), "CONFIRMED");
     world.until("all of it fills", SOON, || world.status(key(&intent)) == Some(OrderStatus::Matched)).await;
     world.venue.settle(id, "CONFIRMED");
     world.until("it is settled", secs(40), || world.status(key(&intent)) == Some(OrderStatus::Filled)).await;
     let attempt = world.attempt(key(&intent)).unwrap();
     assert_eq!((attempt.filled_shares, attempt.filled_usdc), (shares("10"), usdc("4.92")));
-    let position = world.store.position(tenant.account, attempt.mode, attempt.target_id, &attempt.asset).unwrap();
+    let position =
+        world.store.position(tenant.account, attempt.mode, attempt.target_id, &attempt.asset).unwrap();
     assert_eq!((position.held, position.cost), (shares("10"), usdc("4.92")));
     world.until("all is told", SOON, || world.store.waiting().0 == 0).await;
     world.check();
     let statuses: Vec<_> = world.events().iter().map(|e| e.status).collect();
-    let steps = [OrderStatus::Reserved, OrderStatus::Open, OrderStatus::PartiallyFilled, OrderStatus::Matched, OrderStatus::Filled];
+    let steps = [
+        OrderStatus::Reserved,
+        OrderStatus::Open,
+        OrderStatus::PartiallyFilled,
+        OrderStatus::Matched,
+        OrderStatus::Filled,
+    ];
     let mut walked = statuses.clone();
     walked.dedup();
     assert_eq!(walked, steps);
@@ -82,17 +97,27 @@ async fn a_position_is_bought_and_sold() {
     let executor = world.start();
     let buy = tenant.buy_now(1, "10", "0.40");
     world.publish(buy.clone()).await;
-    world.until("it is bought", SOON, || world.attempt(key(&buy)).is_some_and(|a| a.filled_shares == shares("25"))).await;
+    world
+        .until("it is bought", SOON, || {
+            world.attempt(key(&buy)).is_some_and(|a| a.filled_shares == shares("25"))
+        })
+        .await;
     let id = world.attempt(key(&buy)).unwrap().order_id.unwrap();
     world.venue.settle(id, "CONFIRMED");
     world.until("it is settled", SOON, || world.status(key(&buy)) == Some(OrderStatus::Filled)).await;
     let close = tenant.close(2, 3, 5, "0.50");
     let sold = close.head.idempotency_key;
     world.publish(close).await;
-    world.until("it is sold", SOON, || world.attempt(sold).is_some_and(|a| a.filled_shares == shares("15"))).await;
+    world
+        .until("it is sold", SOON, || world.attempt(sold).is_some_and(|a| a.filled_shares == shares("15")))
+        .await;
     let attempt = world.attempt(sold).unwrap();
-    assert_eq!((attempt.side, attempt.limit_price, attempt.reserved), (Side::Sell, price("0.47"), Usdc::ZERO));
-    let position = world.store.position(tenant.account, attempt.mode, attempt.target_id, &attempt.asset).unwrap();
+    assert_eq!(
+        (attempt.side, attempt.limit_price, attempt.reserved),
+        (Side::Sell, price("0.47"), Usdc::ZERO)
+    );
+    let position =
+        world.store.position(tenant.account, attempt.mode, attempt.target_id, &attempt.asset).unwrap();
     assert_eq!((position.held, position.cost), (shares("10"), usdc("4")));
     executor.stop(&world).await;
     world.check();
@@ -146,7 +171,9 @@ async fn an_order_that_cannot_land_any_more_is_rejected_and_not_before() {
     world.publish(late.clone()).await;
     world.until("a second is denied", SOON, || world.attempt(key(&late)).is_some()).await;
     assert_eq!(denial(&world.attempt(key(&late)).unwrap()), Some(Denial::CapExceededDaily));
-    world.until("it did not land", secs(120), || world.status(key(&intent)) == Some(OrderStatus::Rejected)).await;
+    world
+        .until("it did not land", secs(120), || world.status(key(&intent)) == Some(OrderStatus::Rejected))
+        .await;
     assert_eq!(world.attempt(key(&intent)).unwrap().counted(), Usdc::ZERO);
     executor.stop(&world).await;
     world.check();
@@ -160,13 +187,18 @@ async fn an_order_that_lands_after_it_was_given_up_is_cancelled_and_told() {
     let intent = tenant.buy(1, "10", "0.50");
     world.publish(intent.clone()).await;
     world.until("it is refused", SOON, || world.status(key(&intent)) == Some(OrderStatus::Rejected)).await;
-    assert_eq!(world.attempt(key(&intent)).unwrap().reason.as_deref(), Some("not enough balance / allowance"));
+    assert_eq!(
+        world.attempt(key(&intent)).unwrap().reason.as_deref(),
+        Some("not enough balance / allowance")
+    );
     // The venue says one thing and does another.
     let attempt = world.attempt(key(&intent)).unwrap();
     let (id, body) = (attempt.order_id.unwrap(), attempt.body.unwrap().0);
     let creds = common::creds(&common::key_of(1));
     let _ = venue::port::Exchange::post_order(&world.venue, &body, id, &creds, world.clock.now()).await;
-    world.until("it is found", secs(600), || world.status(key(&intent)) == Some(OrderStatus::Cancelled)).await;
+    world
+        .until("it is found", secs(600), || world.status(key(&intent)) == Some(OrderStatus::Cancelled))
+        .await;
     assert_eq!(world.venue.cancels(), [id]);
     assert_eq!(executor.board.figures().troubles.get("late_landing"), Some(&1));
     assert!(world.events().iter().any(|e| e.status == OrderStatus::Open));
@@ -177,7 +209,11 @@ async fn an_order_that_lands_after_it_was_given_up_is_cancelled_and_told() {
 #[tokio::test]
 async fn a_venue_that_asks_to_come_back_is_asked_again_and_not_hammered() {
     let (world, tenant) = one();
-    world.venue.script([Post::Later(425, None), Post::Later(429, Some(secs(5))), Post::Later(503, Some(secs(3)))]);
+    world.venue.script([
+        Post::Later(425, None),
+        Post::Later(429, Some(secs(5))),
+        Post::Later(503, Some(secs(3))),
+    ]);
     let executor = world.start();
     let intent = tenant.buy(1, "10", "0.50");
     world.publish(intent.clone()).await;
@@ -197,7 +233,9 @@ async fn an_order_that_was_never_taken_expires_with_its_fill() {
     let executor = world.start();
     let intent = tenant.buy(1, "10", "0.50");
     world.publish(intent.clone()).await;
-    world.until("its time is over", secs(140), || world.status(key(&intent)) == Some(OrderStatus::Expired)).await;
+    world
+        .until("its time is over", secs(140), || world.status(key(&intent)) == Some(OrderStatus::Expired))
+        .await;
     let attempt = world.attempt(key(&intent)).unwrap();
     assert!(attempt.last_send_at.unwrap() <= attempt.send_until);
     assert_eq!(attempt.counted(), Usdc::ZERO);
@@ -211,7 +249,11 @@ async fn after_an_outage_stale_buys_are_denied_and_sells_go_out() {
     let executor = world.start();
     let buy = tenant.buy_now(1, "10", "0.40");
     world.publish(buy.clone()).await;
-    world.until("it is bought", SOON, || world.attempt(key(&buy)).is_some_and(|a| a.filled_shares == shares("25"))).await;
+    world
+        .until("it is bought", SOON, || {
+            world.attempt(key(&buy)).is_some_and(|a| a.filled_shares == shares("25"))
+        })
+        .await;
     executor.stop(&world).await;
     let stale = tenant.buy(2, "10", "0.50");
     let close = tenant.close(3, 1, 1, "0.50");
@@ -220,7 +262,9 @@ async fn after_an_outage_stale_buys_are_denied_and_sells_go_out() {
     world.publish(close).await;
     world.clock.advance(secs(900));
     let executor = world.start();
-    world.until("it is sold", SOON, || world.attempt(sold).is_some_and(|a| a.filled_shares == shares("25"))).await;
+    world
+        .until("it is sold", SOON, || world.attempt(sold).is_some_and(|a| a.filled_shares == shares("25")))
+        .await;
     assert_eq!(denial(&world.attempt(key(&stale)).unwrap()), Some(Denial::IntentExpired));
     executor.stop(&world).await;
     world.check();
@@ -235,7 +279,9 @@ async fn orders_of_a_tenant_go_out_in_order_and_tenants_do_not_wait_for_each_oth
     world.venue.script([Post::Later(429, Some(secs(30)))]);
     let first: Vec<_> = (0..5).map(|fill| one.buy(fill, "10", "0.10")).collect();
     world.publish(first[0].clone()).await;
-    world.until("the first is put off", SOON, || world.status(key(&first[0])) == Some(OrderStatus::Submitted)).await;
+    world
+        .until("the first is put off", SOON, || world.status(key(&first[0])) == Some(OrderStatus::Submitted))
+        .await;
     for intent in &first[1..] {
         world.publish(intent.clone()).await;
     }
@@ -245,11 +291,14 @@ async fn orders_of_a_tenant_go_out_in_order_and_tenants_do_not_wait_for_each_oth
         let all = world.store.attempts();
         all.into_iter().find(|a| a.idempotency_key == key(intent) && a.billing_account_id == tenant.account)
     };
-    let is_open = |intent: &PlaceIntent, tenant: &Tenant| of(intent, tenant).is_some_and(|a| a.status == OrderStatus::Open);
+    let is_open = |intent: &PlaceIntent, tenant: &Tenant| {
+        of(intent, tenant).is_some_and(|a| a.status == OrderStatus::Open)
+    };
     world.until("the other tenant's rests", secs(5), || is_open(&other, &two)).await;
     world.until("all rest", secs(40), || first.iter().all(|i| is_open(i, &one))).await;
     let mine: Vec<_> = first.iter().map(|i| of(i, &one).unwrap().order_id.unwrap()).collect();
-    let mut posted: Vec<_> = world.venue.posts().into_iter().map(|(id, _)| id).filter(|id| mine.contains(id)).collect();
+    let mut posted: Vec<_> =
+        world.venue.posts().into_iter().map(|(id, _)| id).filter(|id| mine.contains(id)).collect();
     posted.dedup();
     assert_eq!(posted, mine);
     executor.stop(&world).await;
@@ -274,7 +323,10 @@ async fn a_cancel_cancels_what_rests_and_a_fill_stays_a_fill() {
     world.until("one ends", SOON, || world.status(key(&rests)) == Some(OrderStatus::Cancelled)).await;
     world.until("the other too", SOON, || world.status(key(&fills)) == Some(OrderStatus::Filled)).await;
     let ended = world.attempt(key(&rests)).unwrap();
-    assert_eq!((ended.filled_shares, ended.reason.as_deref(), ended.counted()), (shares("3"), Some("void"), usdc("1.5")));
+    assert_eq!(
+        (ended.filled_shares, ended.reason.as_deref(), ended.counted()),
+        (shares("3"), Some("void"), usdc("1.5"))
+    );
     executor.stop(&world).await;
     world.check();
 }
@@ -289,7 +341,9 @@ async fn a_cancel_before_the_order_went_keeps_it_from_going() {
     world.publish(second.clone()).await;
     world.until("both are committed", SOON, || world.store.attempts().len() == 2).await;
     world.publish(tenant.cancel(3, &second.head)).await;
-    world.until("it is cancelled", secs(30), || world.status(key(&second)) == Some(OrderStatus::Cancelled)).await;
+    world
+        .until("it is cancelled", secs(30), || world.status(key(&second)) == Some(OrderStatus::Cancelled))
+        .await;
     let id = world.attempt(key(&second)).unwrap().order_id.unwrap();
     assert!(world.venue.posts().iter().all(|(posted, _)| *posted != id));
     executor.stop(&world).await;
@@ -321,7 +375,11 @@ async fn a_close_without_a_price_waits_for_a_bid() {
     let executor = world.start();
     let buy = tenant.buy_now(1, "10", "0.40");
     world.publish(buy.clone()).await;
-    world.until("it is bought", SOON, || world.attempt(key(&buy)).is_some_and(|a| a.filled_shares == shares("25"))).await;
+    world
+        .until("it is bought", SOON, || {
+            world.attempt(key(&buy)).is_some_and(|a| a.filled_shares == shares("25"))
+        })
+        .await;
     let mut close = tenant.close(2, 1, 1, "0.50");
     close.sale_price = None;
     let sold = close.head.idempotency_key;
@@ -329,7 +387,9 @@ async fn a_close_without_a_price_waits_for_a_bid() {
     world.pass(secs(10)).await;
     assert_eq!(world.attempt(sold), None);
     world.venue.set_bid(price("0.60"));
-    world.until("it is sold", SOON, || world.attempt(sold).is_some_and(|a| a.filled_shares == shares("25"))).await;
+    world
+        .until("it is sold", SOON, || world.attempt(sold).is_some_and(|a| a.filled_shares == shares("25")))
+        .await;
     assert_eq!(world.attempt(sold).unwrap().limit_price, price("0.57"));
     executor.stop(&world).await;
     world.check();
@@ -354,7 +414,10 @@ async fn what_cannot_be_read_goes_to_dead_letters_and_stops_nothing() {
     let mut codes: Vec<_> = world.letters().iter().map(|l| (l.reader.clone(), l.code.clone())).collect();
     codes.sort();
     let of = |code: &str| ("execute".to_owned(), code.to_owned());
-    assert_eq!(codes, [of("account_of_another"), of("account_unknown"), of("record_not_framed"), of("record_not_framed")]);
+    assert_eq!(
+        codes,
+        [of("account_of_another"), of("account_unknown"), of("record_not_framed"), of("record_not_framed")]
+    );
     assert_eq!(world.store.attempts().len(), 1);
     executor.stop(&world).await;
     world.check();
@@ -646,7 +709,8 @@ impl Story {
         for attempt in world.store.attempts() {
             // It was given up only where it is not there; where it is, the ledger says so.
             let there = attempt.order_id.is_some_and(|id| at_venue.contains_key(&id));
-            let given_up = matches!(attempt.status, OrderStatus::Rejected | OrderStatus::Expired | OrderStatus::Denied);
+            let given_up =
+                matches!(attempt.status, OrderStatus::Rejected | OrderStatus::Expired | OrderStatus::Denied);
             assert!(!(there && given_up), "{attempt:#?}");
         }
     }
@@ -677,7 +741,9 @@ async fn crash_at(n: u32, after: bool) -> bool {
         let (c, d) = (count.clone(), dead.clone());
         venue.on_ask(move |_, _| if dies(n, &c, &d) { Ask::Die } else { Ask::Answer });
     });
-    world.until("it dies, or is done", secs(30), || dead.load(Ordering::SeqCst) || story.is_over(&world)).await;
+    world
+        .until("it dies, or is done", secs(30), || dead.load(Ordering::SeqCst) || story.is_over(&world))
+        .await;
     let died = dead.load(Ordering::SeqCst);
     victim.kill().await;
     let heir = world.start();
@@ -719,7 +785,8 @@ async fn lose_everywhere(fate: Fate) {
             world.start_with(move |store, _| {
                 store.on_call(Some(Arc::new(move |name| {
                     // What is asked for once at the start fails the start: that is said, and not survived.
-                    let asked = if name.starts_with("agreed") { 0 } else { count.fetch_add(1, Ordering::SeqCst) + 1 };
+                    let asked =
+                        if name.starts_with("agreed") { 0 } else { count.fetch_add(1, Ordering::SeqCst) + 1 };
                     if asked == n { fate } else { Fate::Fine }
                 })));
             })

@@ -1,5 +1,11 @@
 //! The order state machine: behaviour.md 6, by example and by property.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unchecked_time_subtraction, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unchecked_time_subtraction,
+    reason = "tests"
+)]
 
 mod common;
 
@@ -41,7 +47,13 @@ fn answered(outcome: SubmitOutcome) -> Event {
 fn accepted(status: PlacedStatus) -> Event {
     let empty = Literal::default;
     let order_id = limit_buy().order_id.unwrap();
-    answered(SubmitOutcome::Accepted(Accepted { order_id, status, making: empty(), taking: empty(), trade_ids: vec![] }))
+    answered(SubmitOutcome::Accepted(Accepted {
+        order_id,
+        status,
+        making: empty(),
+        taking: empty(),
+        trade_ids: vec![],
+    }))
 }
 
 fn unknown() -> Event {
@@ -106,7 +118,9 @@ fn answers_to_a_first_post_map_as_the_contract_says() {
 #[test]
 fn a_refusal_of_a_repost_proves_nothing() {
     let doubted = after(&limit_buy(), &unknown());
-    for event in [rejected("invalid expiration"), retry_later(429, Some(1)), retry_later(503, None), unknown()] {
+    for event in
+        [rejected("invalid expiration"), retry_later(429, Some(1)), retry_later(503, None), unknown()]
+    {
         let next = after(&doubted, &event);
         assert_eq!((next.status, next.counted()), (OrderStatus::Unknown, usdc("5")), "{event:?}");
     }
@@ -125,7 +139,10 @@ fn what_was_never_sent_expires_or_is_cancelled() {
     assert_eq!(status(&after(&new, &retry_later(425, None)), &Event::NeverSent), OrderStatus::Expired);
     let asked = after(&new, &Event::CancelAsked { cause: "void".into() });
     let gone = after(&asked, &Event::CancelledUnsent);
-    assert_eq!((gone.status, gone.reason.as_deref(), gone.counted()), (OrderStatus::Cancelled, Some("void"), Usdc::ZERO));
+    assert_eq!(
+        (gone.status, gone.reason.as_deref(), gone.counted()),
+        (OrderStatus::Cancelled, Some("void"), Usdc::ZERO)
+    );
     // What the venue holds back was sent.
     let delayed = after(&new, &accepted(PlacedStatus::Delayed));
     assert_eq!(status(&delayed, &Event::NeverSent), OrderStatus::Submitted);
@@ -194,7 +211,10 @@ fn a_trade_that_failed_is_subtracted() {
     assert!(ended.is_final && next_look(&ended, later(3)).is_some());
     let all = Fills { failed: shares("4"), ..Fills::default() };
     let next = after(&ended, &seen(ClobOrderStatus::Canceled, "4", all));
-    assert_eq!((next.status, next.filled_shares, next.revision), (OrderStatus::Cancelled, Shares::ZERO, ended.revision + 1));
+    assert_eq!(
+        (next.status, next.filled_shares, next.revision),
+        (OrderStatus::Cancelled, Shares::ZERO, ended.revision + 1)
+    );
     assert_eq!(next_look(&next, later(3)), None);
 }
 
@@ -208,7 +228,10 @@ fn the_rest_of_a_fak_is_killed_and_more_than_planned_is_full() {
     }
     // $5 at 0.40 instead of 0.50: 12.5 shares instead of 10.
     let more = after(&sent, &seen(ClobOrderStatus::Matched, "12.5", trades("12.5", "12.5")));
-    assert_eq!((more.status, more.filled_shares, more.counted()), (OrderStatus::Filled, shares("12.5"), usdc("5")));
+    assert_eq!(
+        (more.status, more.filled_shares, more.counted()),
+        (OrderStatus::Filled, shares("12.5"), usdc("5"))
+    );
 }
 
 #[test]
@@ -256,10 +279,17 @@ fn a_buy_is_sent_only_young_and_with_life_left() {
 fn it_did_not_land_only_when_it_no_longer_can() {
     let limit = after(&limit_buy(), &unknown());
     // It lapses at 601 s; the venue is told 661 s.
-    assert!(!cannot_land(&limit, later(661)) && !cannot_land(&limit, later(690)) && cannot_land(&limit, later(692)));
+    assert!(
+        !cannot_land(&limit, later(661))
+            && !cannot_land(&limit, later(690))
+            && cannot_land(&limit, later(692))
+    );
     let fak = after(&fak_buy(), &unknown());
     assert_eq!(fak.order_type, Some(OrderType::Fak));
-    assert!(!cannot_land(&fak, later(15 * 60)) && cannot_land(&fak, later(15 * 60 + 2)), "15 minutes after the last send");
+    assert!(
+        !cannot_land(&fak, later(15 * 60)) && cannot_land(&fak, later(15 * 60 + 2)),
+        "15 minutes after the last send"
+    );
     // Taken over later, it may have been sent until then.
     let left = transition(&fak, &Event::Recovered, later(600)).unwrap();
     assert!(!cannot_land(&left, later(600 + 15 * 60)) && cannot_land(&left, later(601 + 15 * 60)));

@@ -55,7 +55,11 @@ mod tests {
         pool.execute("create table t (n int)").await.unwrap();
         for round in 0..200 {
             cancelled_after(round % 7 + 1, pool.begin()).await;
-            sqlx::query("insert into t values ($1)").bind(i32::try_from(round).unwrap()).execute(&pool).await.unwrap();
+            sqlx::query("insert into t values ($1)")
+                .bind(i32::try_from(round).unwrap())
+                .execute(&pool)
+                .await
+                .unwrap();
         }
         // Another connection sees what was committed, and nothing else.
         let other = PgPool::connect_with((*pool.connect_options()).clone()).await.unwrap();
@@ -83,7 +87,8 @@ mod tests {
     #[tokio::test]
     async fn a_connection_that_did_nothing_wrong_is_kept() {
         let pool = pool().await;
-        let backend = async || sqlx::query_scalar::<_, i32>("select pg_backend_pid()").fetch_one(&pool).await.unwrap();
+        let backend =
+            async || sqlx::query_scalar::<_, i32>("select pg_backend_pid()").fetch_one(&pool).await.unwrap();
         let first = backend().await;
         for _ in 0..20 {
             assert_eq!(backend().await, first);

@@ -150,7 +150,7 @@ async fn venue(installation: &Installation) -> Found {
     let Ok(url) = installation.simulator_url() else {
         return Found::Absent("`up` starts a simulator; none is configured for stages alone".into());
     };
-    let asked = async { installation.market_data(url)?.markets(&[]).await.map_err(Error::said) };
+    let asked = async { Installation::market_data(url)?.markets(&[]).await.map_err(Error::said) };
     match asked.await {
         Ok(_) => Found::Well(format!("simulator, {url}")),
         Err(error) => Found::Wrong(error.to_string()),

@@ -185,7 +185,7 @@ impl Installation {
     ///
     /// # Errors
     /// A URL that is none.
-    pub fn market_data(&self, simulator: &str) -> Result<Arc<PublicData>, Error> {
+    pub fn market_data(simulator: &str) -> Result<Arc<PublicData>, Error> {
         let data = PublicData::new(&Endpoints::all_at(simulator), HttpSettings::default());
         Ok(Arc::new(data.map_err(Error::said)?))
     }

@@ -80,18 +80,17 @@ pub async fn run(
     clock: Arc<dyn Clock>,
     stop: Stop,
 ) -> Result<(), Error> {
-    let prints = match tape(&args.tape)? {
-        Some(tape) => Prints::Tape(tape),
-        None => {
-            let mut seeding = seeded(&config.simulator, args.seed, args.fills_per_second);
-            if let Some(leaders) = args.leaders {
-                seeding.leaders = usize::try_from(leaders).unwrap_or(usize::MAX);
-            }
-            if args.even {
-                seeding.top_share_permille = 0;
-            }
-            Prints::Seeded(seeding)
+    let prints = if let Some(tape) = tape(&args.tape)? {
+        Prints::Tape(tape)
+    } else {
+        let mut seeding = seeded(&config.simulator, args.seed, args.fills_per_second);
+        if let Some(leaders) = args.leaders {
+            seeding.leaders = usize::try_from(leaders).unwrap_or(usize::MAX);
         }
+        if args.even {
+            seeding.top_share_permille = 0;
+        }
+        Prints::Seeded(seeding)
     };
     let lead_in = args.lead_in_ms.map(|ms| clock.now().plus(Duration::from_millis(ms)));
     let port = args.port.unwrap_or(config.simulator.port);

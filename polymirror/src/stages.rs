@@ -65,7 +65,7 @@ pub async fn ingest(shared: &Shared, simulator: &str, stop: Stop) -> Result<(), 
     let ports = ingest::Ports {
         log: shared.log.clone(),
         codec: shared.codec.clone(),
-        venue: installation.market_data(simulator)?,
+        venue: Installation::market_data(simulator)?,
         clock: installation.clock.clone(),
         board: installation.board.clone(),
     };
@@ -111,7 +111,7 @@ pub async fn execute(
     installation.pool(database, Role::Executor, 1).await?.close().await;
     let options = database.options(Role::Executor).map_err(Error::said)?;
     let clob = Arc::new(Clob::new(simulator, HttpSettings::default()).map_err(Error::said)?);
-    let market = installation.market_data(simulator)?;
+    let market = Installation::market_data(simulator)?;
     let stage = execute::Stage {
         log: shared.log.clone(),
         store: Arc::new(execute::PostgresStore::new(options, GATE_POOL, shared.codec.clone())),

@@ -68,7 +68,7 @@ create table execution.orders (
     unique (billing_account_id, natural_key, attempt)
 );
 create index orders_due on execution.orders (partition, next_look_at) where next_look_at is not null;
-create index orders_alive on execution.orders (billing_account_id, mode) where not is_final;
+create index orders_alive on execution.orders (billing_account_id, condition_id) where not is_final;
 -- The rolling day and hour of the caps, read from the index alone.
 create index orders_window on execution.orders (billing_account_id, mode, created_at) include (counted)
     where side = 'BUY' and status not in ('denied', 'rejected');

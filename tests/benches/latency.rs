@@ -153,7 +153,7 @@ async fn steps(
     begin: Timestamp,
     end: Timestamp,
 ) -> BTreeMap<(u8, &'static str), Vec<i64>> {
-    let received = received(venue).await;
+    let received = received(venue);
     let rows = sqlx::query(
         "select o.order_id, (o.origin->>'observed_at')::bigint, (extract(epoch from d.decided_at) * 1000000)::bigint,
                 o.created_at, o.sent_at
@@ -181,7 +181,7 @@ async fn steps(
 }
 
 /// When the venue had read each order's body.
-async fn received(venue: &str) -> BTreeMap<String, i64> {
+fn received(venue: &str) -> BTreeMap<String, i64> {
     let out =
         std::process::Command::new("curl").args(["-s", &format!("{venue}/sim/orders")]).output().unwrap();
     let orders: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();

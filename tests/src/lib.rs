@@ -4,7 +4,15 @@
 //! a log of their own (a SQLite file, or topics under a prefix of their own on a real Kafka) and a database of
 //! their own on a real Postgres. The venue is the simulator, in the test's own process, so that an oracle can look
 //! inside.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    clippy::disallowed_methods,
+    missing_docs,
+    reason = "tests panic where a promise is broken, and their patience is real time"
+)]
 
 pub mod install;
 pub mod judge;

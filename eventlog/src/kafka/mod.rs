@@ -22,6 +22,7 @@
 mod append;
 mod config;
 mod error;
+mod held;
 mod member;
 mod producer;
 mod read;
@@ -47,9 +48,9 @@ pub use self::config::KafkaConfig;
 use self::{
     append::Appender,
     config::ToTracing,
+    held::committed,
     member::KafkaMember,
     read::{Readers, Views, blocking, consumer, discard},
-    worker::committed,
 };
 use crate::port::{
     Append, Expected, Extent, Group, Log, LogError, Manifest, Member, Offset, Stored, TopicPartition, Written,

@@ -4,7 +4,7 @@
 //! happens here, one command at a time: what was told and what was read keep their order by themselves.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -15,7 +15,7 @@ use std::{
 
 use rdkafka::{
     Offset as KafkaOffset, TopicPartitionList,
-    consumer::{BaseConsumer, Consumer, ConsumerGroupMetadata},
+    consumer::{BaseConsumer, Consumer},
     error::KafkaError,
     types::RDKafkaErrorCode as Code,
 };
@@ -25,6 +25,7 @@ use super::{
     Shared,
     config::TRANSACTION_TIMEOUT,
     error::{code, log_error},
+    held::{Held, Place, committed},
     rebalance::{Change, Rebalances, agree},
     record::{check, stored},
     transaction::{Ended, Transactional},
@@ -61,25 +62,6 @@ pub(super) enum Command {
     Leave {
         answer: oneshot::Sender<()>,
     },
-}
-
-/// Where reading of a partition goes on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
-    /// At the committed offset, which has to be asked for.
-    Committed,
-    /// At the first record there is.
-    Start,
-    At(Offset),
-}
-
-/// What a member holds.
-struct Held {
-    places: BTreeMap<TopicPartition, Place>,
-    paused: BTreeSet<TopicPartition>,
-    generation: ConsumerGroupMetadata,
-    /// Whether the consumer reads from these places.
-    placed: bool,
 }
 
 pub(super) struct Worker {
@@ -232,12 +214,7 @@ impl Worker {
                 if dealt.is_empty() {
                     return Ok(None);
                 }
-                self.held = Some(Held {
-                    places: dealt.iter().map(|p| (*p, Place::Committed)).collect(),
-                    paused: BTreeSet::new(),
-                    generation,
-                    placed: false,
-                });
+                self.held = Some(Held::new(&dealt, generation));
                 self.end_what_predecessors_left(&dealt);
                 Ok(Some(Polled::Assigned(dealt)))
             }
@@ -321,11 +298,9 @@ impl Worker {
             if held.placed {
                 return Ok(None);
             }
-            let read = held.places.iter().filter(|(p, _)| !held.paused.contains(p));
-            let open: Vec<_> =
-                read.clone().filter(|(_, place)| **place == Place::Committed).map(|(p, _)| *p).collect();
+            let open = held.open();
             if open.is_empty() {
-                let list = list(&self.shared.config, read.map(|(p, place)| (*p, *place)))?;
+                let list = held.list(&self.shared.config)?;
                 self.consumer.assign(&list).map_err(|e| log_error("reading", &e))?;
                 held.placed = true;
                 return Ok(None);
@@ -477,57 +452,4 @@ fn is_passing(error: &KafkaError) -> bool {
                 | Code::CoordinatorLoadInProgress
         )
     )
-}
-
-fn list(
-    config: &super::KafkaConfig,
-    places: impl Iterator<Item = (TopicPartition, Place)>,
-) -> Result<TopicPartitionList, LogError> {
-    let mut list = TopicPartitionList::new();
-    for (p, place) in places {
-        let offset = match place {
-            Place::At(offset) => KafkaOffset::Offset(offset.0),
-            Place::Start | Place::Committed => KafkaOffset::Beginning,
-        };
-        list.add_partition_offset(&config.topic(p.topic), p.partition, offset)
-            .map_err(|e| log_error("reading", &e))?;
-    }
-    Ok(list)
-}
-
-/// The committed offsets of a consumer's group; absent where there is none.
-///
-/// # Errors
-/// Where the broker did not answer in time, or a transaction that would change one of them is still open. The client then
-/// says so only for the single partition, and answers as if nothing was committed.
-pub(super) fn committed<C: rdkafka::consumer::ConsumerContext>(
-    config: &super::KafkaConfig,
-    consumer: &BaseConsumer<C>,
-    of: &[TopicPartition],
-    wait: Duration,
-) -> Result<BTreeMap<TopicPartition, Offset>, LogError> {
-    const DOING: &str = "asking for committed offsets";
-    let mut asked = TopicPartitionList::with_capacity(of.len());
-    for p in of {
-        asked.add_partition(&config.topic(p.topic), p.partition);
-    }
-    let answer = consumer.committed_offsets(asked, wait).map_err(|e| log_error(DOING, &e))?;
-    let mut committed = BTreeMap::new();
-    for e in answer.elements() {
-        e.error().map_err(|error| log_error(DOING, &error))?;
-        let Some(topic) = config.topic_of(e.topic()) else { continue };
-        match e.offset() {
-            KafkaOffset::Offset(offset) => {
-                committed.insert(TopicPartition::new(topic, e.partition()), Offset(offset));
-            }
-            KafkaOffset::Invalid => {}
-            other => {
-                return Err(LogError::Refused(format!(
-                    "{DOING}: {topic}-{} stands at {other:?}",
-                    e.partition()
-                )));
-            }
-        }
-    }
-    Ok(committed)
 }

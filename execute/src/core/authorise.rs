@@ -89,7 +89,10 @@ fn no(rule: bool, denial: Denial) -> Result<(), Denial> {
 
 fn wallet_is_ready(snapshot: &Snapshot) -> Result<(), Denial> {
     let connection = snapshot.connection.as_ref().ok_or(Denial::NoConnection)?;
-    no(!snapshot.served || !connection.approved || snapshot.readiness == Readiness::Refused, Denial::TradingNotReady)
+    no(
+        !snapshot.served || !connection.approved || snapshot.readiness == Readiness::Refused,
+        Denial::TradingNotReady,
+    )
 }
 
 fn target_follows(snapshot: &Snapshot, head: &IntentHead) -> Result<(), Denial> {

@@ -24,7 +24,12 @@ fn timestamp(head: &IntentHead, attempt: i32) -> Timestamp {
 }
 
 /// The order of an attempt.
-pub fn request(authorised: &Authorised, head: &IntentHead, facts: &MarketFacts, attempt: i32) -> OrderRequest {
+pub fn request(
+    authorised: &Authorised,
+    head: &IntentHead,
+    facts: &MarketFacts,
+    attempt: i32,
+) -> OrderRequest {
     let Authorised { side, limit, shares, amount, expires_at, .. } = *authorised;
     let terms = match (amount, expires_at, side) {
         (Some(usdc), _, _) => Terms::MarketBuy { limit, usdc, all_or_nothing: false },

@@ -14,7 +14,9 @@ const EXIT_FRACTION: i64 = 50_000;
 /// all; it is all where the leader's shares before are unknown or none.
 pub fn due(free: Shares, num: i64, den: i64) -> Shares {
     let part = if den <= 0 || num >= den { Some(free) } else { free.scale(num.max(0), den, Round::Down) };
-    part.and_then(|p| p.to_multiple(LEAST_SHARES.micro(), Round::Down)).unwrap_or(Shares::ZERO).max(Shares::ZERO)
+    part.and_then(|p| p.to_multiple(LEAST_SHARES.micro(), Round::Down))
+        .unwrap_or(Shares::ZERO)
+        .max(Shares::ZERO)
 }
 
 /// The lowest price at which a close sells at first: the leader's sale price less `exit_slippage`, rounded down to

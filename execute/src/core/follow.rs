@@ -41,7 +41,9 @@ pub fn may_send(attempt: &Attempt, now: Timestamp) -> bool {
 pub fn cannot_land(attempt: &Attempt, now: Timestamp) -> bool {
     let bound = match attempt.expires_at {
         Some(at) => at.plus(VENUE_MINUTE).plus(GRACE),
-        None => attempt.last_send_at.unwrap_or(attempt.changed_at).max(attempt.created_at).plus(FAK_LANDS_WITHIN),
+        None => {
+            attempt.last_send_at.unwrap_or(attempt.changed_at).max(attempt.created_at).plus(FAK_LANDS_WITHIN)
+        }
     };
     now > bound && !may_send(attempt, now)
 }

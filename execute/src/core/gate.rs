@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use schemas::{
-    BillingAccountId, ConditionId, Denial, IdempotencyKey, Mode, OrderStatus, Price, Shares, Side, TargetRowId,
-    Timestamp, Usdc,
+    BillingAccountId, ConditionId, Denial, IdempotencyKey, Mode, OrderStatus, Price, Shares, Side,
+    TargetRowId, Timestamp, Usdc,
     events::{CancelIntent, CloseIntent, IntentHead, IntentsEvent, MarketFacts, PlaceIntent},
 };
 use venue::order::{BuildError, OrderRequest, SignedBody};
@@ -25,7 +25,8 @@ pub trait Desk: Send + Sync {
     fn readiness(&self, connection: &Connection) -> Readiness;
 
     /// Signs an order; `None` where the key is not at hand.
-    fn sign(&self, connection: &Connection, request: &OrderRequest) -> Option<Result<SignedBody, BuildError>>;
+    fn sign(&self, connection: &Connection, request: &OrderRequest)
+    -> Option<Result<SignedBody, BuildError>>;
 }
 
 /// For what an intent waits.
@@ -98,11 +99,11 @@ pub struct Wanted {
     /// The targets' rows.
     pub targets: BTreeSet<TargetRowId>,
     /// The conditions whose positions count.
-    pub conditions: BTreeSet<ConditionId>,
+    pub conditions: BTreeSet<(BillingAccountId, ConditionId)>,
     /// The copies whose attempts are asked for.
-    pub keys: BTreeSet<IdempotencyKey>,
+    pub keys: BTreeSet<(BillingAccountId, IdempotencyKey)>,
     /// The natural keys whose attempts are asked for.
-    pub naturals: BTreeSet<String>,
+    pub naturals: BTreeSet<(BillingAccountId, String)>,
 }
 
 impl Wanted {
@@ -113,10 +114,11 @@ impl Wanted {
             let head = head_of(intent);
             wanted.tenants.insert(tenant_of(intent));
             wanted.targets.insert(head.target_row_id);
-            wanted.conditions.insert(head.condition_id);
-            wanted.keys.insert(head.idempotency_key);
-            wanted.keys.extend(names(intent));
-            wanted.naturals.insert(natural_key(head));
+            let account = head.billing_account_id;
+            wanted.conditions.insert((account, head.condition_id));
+            wanted.keys.insert((account, head.idempotency_key));
+            wanted.keys.extend(names(intent).map(|key| (account, key)));
+            wanted.naturals.insert((account, natural_key(head)));
         }
         wanted
     }
@@ -245,7 +247,8 @@ fn gate_cancel(snapshot: &mut Snapshot, intent: &CancelIntent) -> Step {
     let Some(attempt) = last_of(snapshot, intent.cancels).cloned() else {
         return Step::Nothing("no such order was ever placed");
     };
-    ask_cancel(snapshot, &attempt, &intent.cause).unwrap_or(Step::Nothing("the order has ended, or is being cancelled"))
+    ask_cancel(snapshot, &attempt, &intent.cause)
+        .unwrap_or(Step::Nothing("the order has ended, or is being cancelled"))
 }
 
 fn ask_cancel(snapshot: &mut Snapshot, attempt: &Attempt, cause: &str) -> Option<Step> {
@@ -253,7 +256,6 @@ fn ask_cancel(snapshot: &mut Snapshot, attempt: &Attempt, cause: &str) -> Option
     after.asked = 0;
     after.next_look_at = Some(snapshot.now);
     snapshot.named.insert(after.key(), after.clone());
-    snapshot.alive.insert(after.key(), after.clone());
     Some(Step::Update { before: Box::new(attempt.clone()), after: Box::new(after) })
 }
 

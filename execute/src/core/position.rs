@@ -54,12 +54,17 @@ impl Position {
         let (held, cost) = match side {
             Side::Buy => (held.saturating_add(shares), cost.saturating_add(usdc)),
             Side::Sell if shares >= 0 => {
-                let gone = if held > 0 { mul_div(cost, shares.min(held), held, Round::Down).unwrap_or(cost) } else { 0 };
+                let gone = if held > 0 {
+                    mul_div(cost, shares.min(held), held, Round::Down).unwrap_or(cost)
+                } else {
+                    0
+                };
                 (held.saturating_sub(shares), cost.saturating_sub(gone))
             }
             Side::Sell => {
                 let back = shares.saturating_neg();
-                let value = if held > 0 { mul_div(cost, back, held, Round::Up) } else { Some(usdc.saturating_neg()) };
+                let value =
+                    if held > 0 { mul_div(cost, back, held, Round::Up) } else { Some(usdc.saturating_neg()) };
                 (held.saturating_add(back), cost.saturating_add(value.unwrap_or(0)))
             }
         };
@@ -92,7 +97,8 @@ mod tests {
 
     #[test]
     fn a_sale_that_failed_comes_back_at_average_cost() {
-        let p = Position::none(ConditionId::ZERO).after(step(Side::Buy, 100, 40)).after(step(Side::Sell, 50, 30));
+        let p =
+            Position::none(ConditionId::ZERO).after(step(Side::Buy, 100, 40)).after(step(Side::Sell, 50, 30));
         let p = p.after(step(Side::Sell, -50, -30));
         assert_eq!((p.held, p.cost), (Shares::from_units(100), Usdc::from_units(40)));
     }

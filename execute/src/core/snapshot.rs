@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 
 use schemas::{
-    Address, AssetId, BillingAccountId, ConditionId, Mode, Price, Shares, Side, SignatureType,
-    TargetId, TargetRowId, TargetStatus, Timestamp, Usdc, UserId,
+    Address, AssetId, BillingAccountId, ConditionId, Mode, Price, Shares, Side, SignatureType, TargetId,
+    TargetRowId, TargetStatus, Timestamp, Usdc, UserId,
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -85,6 +85,45 @@ pub struct Target {
     pub created_by: UserId,
 }
 
+/// What is alive of one target on one token: the sums over its attempts that are not final.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// The token's condition.
+    pub condition_id: ConditionId,
+    /// How many BUYs.
+    pub buys: i64,
+    /// What these can still cost at their limits, without fees; each rounded up.
+    pub pending: Usdc,
+    /// What these count against the caps beyond what is filled of them.
+    pub counted: Usdc,
+    /// Shares that SELLs can still sell.
+    pub selling: Shares,
+}
+
+impl Standing {
+    /// Nothing is alive.
+    pub const fn none(condition_id: ConditionId) -> Self {
+        Self { condition_id, buys: 0, pending: Usdc::ZERO, counted: Usdc::ZERO, selling: Shares::ZERO }
+    }
+
+    /// With one more attempt; those that are final add nothing.
+    pub fn with(mut self, attempt: &Attempt) -> Self {
+        if attempt.is_final {
+            return self;
+        }
+        match attempt.side {
+            Side::Buy => {
+                let rest = attempt.counted().minus_or_zero(attempt.filled_usdc);
+                self.buys += 1;
+                self.pending = self.pending.saturating_add(notional(attempt.limit_price, attempt.unfilled()));
+                self.counted = self.counted.saturating_add(rest);
+            }
+            Side::Sell => self.selling = self.selling.saturating_add(attempt.unfilled()),
+        }
+        self
+    }
+}
+
 /// A tenant in one mode.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
@@ -116,8 +155,8 @@ pub struct Snapshot {
     pub hour: i64,
     /// Positions in the conditions that the batch names.
     pub positions: BTreeMap<(TargetId, AssetId), Position>,
-    /// Every attempt that is not final.
-    pub alive: BTreeMap<AttemptKey, Attempt>,
+    /// What is alive in the conditions that the batch names.
+    pub standing: BTreeMap<(TargetId, AssetId), Standing>,
     /// The attempts that the batch's intents name: by key, by natural key, as replaced or to be cancelled.
     pub named: BTreeMap<AttemptKey, Attempt>,
 }
@@ -140,64 +179,52 @@ impl Snapshot {
             day: Usdc::ZERO,
             hour: 0,
             positions: BTreeMap::new(),
-            alive: BTreeMap::new(),
+            standing: BTreeMap::new(),
             named: BTreeMap::new(),
         }
     }
 
-    /// Takes in what the gate has just decided, so that the next intent of the batch sees it.
+    /// Takes in a new attempt, so that the next intent of the batch sees it. An attempt counts once.
     pub fn admit(&mut self, attempt: &Attempt) {
-        let key = attempt.key();
-        self.named.insert(key, attempt.clone());
-        if attempt.is_final {
-            self.alive.remove(&key);
+        if self.named.insert(attempt.key(), attempt.clone()).is_some() || attempt.is_final {
             return;
         }
-        // An attempt counts once, however often it is admitted.
-        if self.alive.insert(key, attempt.clone()).is_some() {
-            return;
-        }
+        self.stand(attempt);
         self.day = self.day.saturating_add(attempt.counted());
         self.claimed = self.claimed.saturating_add(attempt.counted());
         self.hour += i64::from(attempt.counts_as_order());
     }
 
-    fn buys_alive(&self) -> impl Iterator<Item = &Attempt> {
-        self.alive.values().filter(|a| a.side == Side::Buy)
+    /// Adds an attempt to what is alive, and to nothing else.
+    pub fn stand(&mut self, attempt: &Attempt) {
+        let token = (attempt.target_id, attempt.asset.clone());
+        let standing = self.standing.entry(token).or_insert(Standing::none(attempt.condition_id));
+        *standing = standing.with(attempt);
     }
 
-    /// What the BUYs of one target that are alive on a token can still cost at their limits, without fees.
-    fn pending(&self, target: TargetId, asset: &AssetId) -> Usdc {
-        self.buys_alive()
-            .filter(|a| a.target_id == target && a.asset == *asset)
-            .map(|a| notional(a.limit_price, a.unfilled()))
-            .sum()
+    fn standing(&self, target: TargetId, asset: &AssetId) -> Option<&Standing> {
+        self.standing.get(&(target, asset.clone()))
     }
 
     /// What one target's copies have in a token: the cost of what is held, and of what is pending.
     pub fn in_token(&self, target: TargetId, asset: &AssetId) -> Usdc {
         let held = self.positions.get(&(target, asset.clone())).map_or(Usdc::ZERO, |p| p.cost);
-        held.saturating_add(self.pending(target, asset))
+        held.saturating_add(self.standing(target, asset).map_or(Usdc::ZERO, |s| s.pending))
     }
 
     /// What the tenant has in a condition, over all targets and outcomes.
     pub fn in_condition(&self, condition: ConditionId) -> Usdc {
-        let held: Usdc = self.positions.values().filter(|p| p.condition_id == condition).map(|p| p.cost).sum();
-        let pending: Usdc = self
-            .buys_alive()
-            .filter(|a| a.condition_id == condition)
-            .map(|a| a.counted().minus_or_zero(a.filled_usdc))
-            .sum();
-        held.saturating_add(pending)
+        let held: Usdc =
+            self.positions.values().filter(|p| p.condition_id == condition).map(|p| p.cost).sum();
+        let alive = self.standing.values().filter(|s| s.condition_id == condition).map(|s| s.counted);
+        held.saturating_add(alive.sum())
     }
 
     /// Whether another target of the tenant holds or bids a token.
     pub fn others_want(&self, target: TargetId, asset: &AssetId) -> bool {
-        let held = self
-            .positions
-            .iter()
-            .any(|((t, a), p)| *t != target && a == asset && p.held >= super::close::LEAST_SHARES);
-        held || self.buys_alive().any(|a| a.target_id != target && a.asset == *asset)
+        let theirs = |(t, a): &(TargetId, AssetId)| *t != target && a == asset;
+        let held = self.positions.iter().any(|(of, p)| theirs(of) && p.held >= super::close::LEAST_SHARES);
+        held || self.standing.iter().any(|(of, s)| theirs(of) && s.buys > 0)
     }
 
     /// What one target's copies hold of a token.
@@ -207,16 +234,12 @@ impl Snapshot {
 
     /// What of that is being sold already.
     pub fn selling(&self, target: TargetId, asset: &AssetId) -> Shares {
-        self.alive
-            .values()
-            .filter(|a| a.side == Side::Sell && a.target_id == target && a.asset == *asset)
-            .map(Attempt::unfilled)
-            .sum()
+        self.standing(target, asset).map_or(Shares::ZERO, |s| s.selling)
     }
 
     /// Whether a BUY of the target on the token is open, reserved or unknown: it may still become a holding.
     pub fn is_buying(&self, target: TargetId, asset: &AssetId) -> bool {
-        self.buys_alive().any(|a| a.target_id == target && a.asset == *asset)
+        self.standing(target, asset).is_some_and(|s| s.buys > 0)
     }
 }
 

@@ -187,13 +187,17 @@ fn seen_at_venue(next: &mut Attempt, seen: &Seen, now: Timestamp) {
     next.filled_usdc = fills.usdc;
     next.fees_usdc = fills.fees;
     next.confirmed_shares = fills.confirmed.min(fills.shares);
+    // It has it, whatever became of the answer that would have said so.
+    next.answered_at = next.answered_at.or(Some(now));
     let status = stands(next, seen, now);
     next.status = match was {
         // These ended for good; their trades are all that still moves.
         OrderStatus::Filled => was,
         OrderStatus::Cancelled if !rests(status) => was,
         // It was refused, and nothing says otherwise.
-        OrderStatus::Rejected | OrderStatus::Expired if status.is_final() && !fills.shares.is_positive() => was,
+        OrderStatus::Rejected | OrderStatus::Expired if status.is_final() && !fills.shares.is_positive() => {
+            was
+        }
         _ => status,
     };
     if next.status != was {
@@ -225,7 +229,9 @@ const fn rests(status: OrderStatus) -> bool {
 fn stands(next: &Attempt, seen: &Seen, now: Timestamp) -> OrderStatus {
     let filled = next.filled_shares;
     match &seen.status {
-        ClobOrderStatus::Live | ClobOrderStatus::Unmatched if filled.is_positive() => OrderStatus::PartiallyFilled,
+        ClobOrderStatus::Live | ClobOrderStatus::Unmatched if filled.is_positive() => {
+            OrderStatus::PartiallyFilled
+        }
         ClobOrderStatus::Live | ClobOrderStatus::Unmatched => OrderStatus::Open,
         ClobOrderStatus::Delayed => OrderStatus::Submitted,
         ClobOrderStatus::Matched if !next.is_settled() || nothing_yet(next, seen) => OrderStatus::Matched,
@@ -236,7 +242,11 @@ fn stands(next: &Attempt, seen: &Seen, now: Timestamp) -> OrderStatus {
         ClobOrderStatus::CanceledExpiredOrder => OrderStatus::Expired,
         other if other.is_cancelled() => {
             let lapsed = next.expires_at.is_some_and(|at| at <= now) && next.cancel_asked_at.is_none();
-            if lapsed && *other == ClobOrderStatus::Canceled { OrderStatus::Expired } else { OrderStatus::Cancelled }
+            if lapsed && *other == ClobOrderStatus::Canceled {
+                OrderStatus::Expired
+            } else {
+                OrderStatus::Cancelled
+            }
         }
         // A word that this build does not know moves nothing.
         _ => next.status,

@@ -76,7 +76,11 @@ pub async fn check(stage: &Stage) -> Result<(), ExecuteError> {
 ///
 /// # Errors
 /// A stored offset that must not be used, or the log's own.
-pub async fn begin(stage: &Stage, partition: i32, stored: Option<&StoredOffset>) -> Result<Offset, ExecuteError> {
+pub async fn begin(
+    stage: &Stage,
+    partition: i32,
+    stored: Option<&StoredOffset>,
+) -> Result<Offset, ExecuteError> {
     match stored {
         Some(stored) => {
             stored.check(&*stage.log, &stage.codec).await?;

@@ -9,7 +9,8 @@ use std::{
 };
 
 use eventlog::{
-    Append, Group, Member, Offset, Polled, Stored, TopicPartition, Written, event::record,
+    Append, Group, Member, Offset, Polled, Stored, TopicPartition, Written,
+    event::record,
     position::{self, StoredOffset},
 };
 use futures_util::future::join_all;
@@ -193,7 +194,9 @@ impl Intake {
         while let Ok(ready) = self.ready.try_recv() {
             let Ready { partition, desk, from, stored } = ready;
             // An earlier claim of it may have been on its way here.
-            let Some(worker) = self.workers.get_mut(&partition).filter(|_| !desk.lease.is_lost()) else { continue };
+            let Some(worker) = self.workers.get_mut(&partition).filter(|_| !desk.lease.is_lost()) else {
+                continue;
+            };
             worker.ready = Some(Position { desk, stored, next: from });
             self.seek(partition, from).await?;
             match self.member.pause(intents(partition), false).await {
@@ -413,14 +416,22 @@ async fn read(
         }),
         Some(owner) if owner != head.created_by_user_id => Err(Trouble::Letter {
             code: "account_of_another",
-            reason: format!("account_of_another: user {} does not own account {account}", head.created_by_user_id),
+            reason: format!(
+                "account_of_another: user {} does not own account {account}",
+                head.created_by_user_id
+            ),
         }),
         Some(_) => Ok(intent),
     }
 }
 
 /// A record that cannot be read goes to `dead-letters`, and is skipped.
-async fn bury(stage: &Stage, stored: &Stored, code: &'static str, reason: String) -> Result<(), ExecuteError> {
+async fn bury(
+    stage: &Stage,
+    stored: &Stored,
+    code: &'static str,
+    reason: String,
+) -> Result<(), ExecuteError> {
     tracing::error!(at = %stored.at, offset = %stored.offset, code, %reason, "an intent cannot be read");
     stage.board.trouble(code);
     let now = stage.clock.now();

@@ -82,7 +82,11 @@ impl Lease {
             match store.renew(self.partition, self.epoch, lease).await {
                 Ok(true) => self.renewed(asked, lease),
                 Ok(false) => {
-                    tracing::warn!(partition = self.partition, epoch = self.epoch, "the partition has another owner");
+                    tracing::warn!(
+                        partition = self.partition,
+                        epoch = self.epoch,
+                        "the partition has another owner"
+                    );
                     self.lose();
                 }
                 Err(error) => {

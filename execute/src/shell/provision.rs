@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use schemas::{AssetId, BillingAccountId, MarketVersion, Timestamp, Usdc, events::IntentsEvent, topics::Topic};
+use schemas::{
+    AssetId, BillingAccountId, MarketVersion, Timestamp, Usdc, events::IntentsEvent, topics::Topic,
+};
 use venue::{
     VenueError,
     port::{BalanceOf, Exchange},
@@ -27,10 +29,8 @@ const BETWEEN_TRIES: Duration = Duration::from_millis(300);
 /// The store's.
 pub async fn prepare(stage: &Stage, intents: &[&IntentsEvent]) -> Result<(), StoreError> {
     let heads: Vec<_> = intents.iter().map(|i| head_of(i)).collect();
-    let budgets: BTreeSet<BudgetKey> = heads
-        .iter()
-        .map(|h| BudgetKey { billing_account_id: h.billing_account_id, mode: h.mode })
-        .collect();
+    let budgets: BTreeSet<BudgetKey> =
+        heads.iter().map(|h| BudgetKey { billing_account_id: h.billing_account_id, mode: h.mode }).collect();
     stage.store.open_budgets(&budgets.into_iter().collect::<Vec<_>>()).await?;
     let accounts: BTreeSet<BillingAccountId> = heads.iter().map(|h| h.billing_account_id).collect();
     let accounts: Vec<_> = accounts.into_iter().collect();

@@ -67,7 +67,8 @@ pub async fn drain(
             return Ok(());
         }
         let records = rows.iter().map(|row| append(desk, row)).collect::<Result<Vec<_>, _>>()?;
-        let places: Vec<_> = records.iter().map(|r| (r.to, position::hash(&stage.codec, &r.record))).collect();
+        let places: Vec<_> =
+            records.iter().map(|r| (r.to, position::hash(&stage.codec, &r.record))).collect();
         match stage.log.append(records).await {
             Written::Done(offsets) => {
                 let published: Vec<_> = rows.iter().map(|row| (row.key, row.revision)).collect();

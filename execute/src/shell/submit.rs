@@ -136,7 +136,8 @@ async fn send(desk: &Desk, lane: &Lane, attempt: Attempt) {
             clock.sleep(desk.stage.settings.come_back).await;
             continue;
         }
-        let first = attempt.sent_at.is_none();
+        // What a previous owner left says nothing about how fast orders are.
+        let first = attempt.status == OrderStatus::Reserved;
         let outcome = exchange.post_order(&body.0, id, keys.creds(), sent_at).await;
         if first {
             desk.reached(Step::Sent, &attempt, sent_at);

@@ -166,7 +166,8 @@ impl Keyring {
         let stored: StoredCreds = serde_json::from_slice(&plain).map_err(|_| SealError::NotOpened)?;
         let secret = SecretString::from(stored.secret.clone());
         let passphrase = SecretString::from(stored.passphrase.clone());
-        ApiCreds::new(signer.address(), stored.key.clone(), secret, passphrase).map_err(|_| SealError::NotOpened)
+        ApiCreds::new(signer.address(), stored.key.clone(), secret, passphrase)
+            .map_err(|_| SealError::NotOpened)
     }
 
     /// Seals API credentials for their connection's row.
@@ -202,7 +203,11 @@ impl Desk for Keyring {
         }
     }
 
-    fn sign(&self, connection: &Connection, request: &OrderRequest) -> Option<Result<SignedBody, BuildError>> {
+    fn sign(
+        &self,
+        connection: &Connection,
+        request: &OrderRequest,
+    ) -> Option<Result<SignedBody, BuildError>> {
         let keys = self.keys(connection.id)?;
         Some(build(request, &keys.wallet, &self.table, &keys.signer))
     }

@@ -49,7 +49,9 @@ pub enum SealError {
     )]
     InvalidKey,
     /// The key's file cannot be read or written.
-    #[error("sealing_key_unreadable: {path}: {why}. Put the installation's key there, readable for this user alone")]
+    #[error(
+        "sealing_key_unreadable: {path}: {why}. Put the installation's key there, readable for this user alone"
+    )]
     File {
         /// Where.
         path: PathBuf,
@@ -193,7 +195,11 @@ mod tests {
         assert!(key.open(row, Secret::ApiCredentials, &sealed).is_err());
         assert!(SealingKey::generate(&chance).open(row, Secret::SigningKey, &sealed).is_err());
         assert!(!sealed.windows(6).any(|w| w == b"secret"));
-        assert_ne!(sealed, key.seal(&chance, row, Secret::SigningKey, b"secret").unwrap(), "a nonce of its own");
+        assert_ne!(
+            sealed,
+            key.seal(&chance, row, Secret::SigningKey, b"secret").unwrap(),
+            "a nonce of its own"
+        );
         for at in 0..sealed.len() {
             let mut damaged = sealed.clone();
             damaged[at] ^= 1;
@@ -216,6 +222,9 @@ mod tests {
         assert_eq!(format!("{first:?}"), "SealingKey");
         std::fs::write(&path, "12").unwrap();
         assert_eq!(SealingKey::from_file(&path).unwrap_err().code(), "sealing_key_invalid");
-        assert_eq!(SealingKey::from_file(&dir.path().join("none")).unwrap_err().code(), "sealing_key_unreadable");
+        assert_eq!(
+            SealingKey::from_file(&dir.path().join("none")).unwrap_err().code(),
+            "sealing_key_unreadable"
+        );
     }
 }

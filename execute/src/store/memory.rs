@@ -15,8 +15,8 @@ use bytes::Bytes;
 use eventlog::position::StoredOffset;
 use runtime::Clock;
 use schemas::{
-    AssetId, BillingAccountId, ControlKind, IdempotencyKey, Mode, Side, TargetId, TargetRowId, Timestamp, Usdc,
-    UserId, codec::Codec,
+    AssetId, BillingAccountId, ControlKind, IdempotencyKey, Mode, Side, TargetId, TargetRowId, Timestamp,
+    Usdc, UserId, codec::Codec,
 };
 use uuid::Uuid;
 
@@ -170,7 +170,13 @@ impl MemoryStore {
     }
 
     /// A position.
-    pub fn position(&self, account: BillingAccountId, mode: Mode, target: TargetId, asset: &AssetId) -> Option<Position> {
+    pub fn position(
+        &self,
+        account: BillingAccountId,
+        mode: Mode,
+        target: TargetId,
+        asset: &AssetId,
+    ) -> Option<Position> {
         self.lock().positions.get(&(account, mode, target, asset.clone())).copied()
     }
 
@@ -222,7 +228,12 @@ impl MemoryStore {
 fn told(codec: &Codec, attempt: &Attempt) -> Result<Told, StoreError> {
     let value = codec.encode(&attempt.to_event()).map_err(|e| StoreError::Unreadable(e.to_string()))?.value;
     Ok(Told {
-        row: OutboxRow { key: attempt.key(), revision: attempt.revision, wallet: attempt.wallet.to_string(), value },
+        row: OutboxRow {
+            key: attempt.key(),
+            revision: attempt.revision,
+            wallet: attempt.wallet.to_string(),
+            value,
+        },
         partition: attempt.partition,
         created_at: attempt.changed_at,
         published: false,
@@ -258,7 +269,13 @@ impl State {
         Ok(())
     }
 
-    fn snapshot(&self, account: BillingAccountId, mode: Mode, wanted: &Wanted, batch: &Batch<'_>) -> Option<Snapshot> {
+    fn snapshot(
+        &self,
+        account: BillingAccountId,
+        mode: Mode,
+        wanted: &Wanted,
+        batch: &Batch<'_>,
+    ) -> Option<Snapshot> {
         let balance = *self.budgets.get(&BudgetKey { billing_account_id: account, mode })?;
         let mut snapshot = Snapshot {
             served: batch.served.contains(&mode),
@@ -282,19 +299,23 @@ impl State {
             }
         }
         for ((of, in_mode, target, asset), position) in &self.positions {
-            if *of == account && *in_mode == mode && wanted.conditions.contains(&position.condition_id) {
+            if *of == account
+                && *in_mode == mode
+                && wanted.conditions.contains(&(account, position.condition_id))
+            {
                 snapshot.positions.insert((*target, asset.clone()), *position);
             }
         }
         for (key, order) in self.orders.iter().filter(|(k, _)| k.billing_account_id == account) {
-            if wanted.keys.contains(&order.idempotency_key) || wanted.naturals.contains(&order.natural_key) {
+            let natural = (account, order.natural_key.clone());
+            if wanted.keys.contains(&(account, order.idempotency_key)) || wanted.naturals.contains(&natural) {
                 snapshot.named.insert(*key, order.clone());
             }
             if order.mode != mode {
                 continue;
             }
-            if !order.is_final {
-                snapshot.alive.insert(*key, order.clone());
+            if !order.is_final && wanted.conditions.contains(&(account, order.condition_id)) {
+                snapshot.stand(order);
             }
             if order.side == Side::Buy && order.counts_as_order() {
                 if order.created_at > batch.now.minus(DAY) {
@@ -344,7 +365,9 @@ impl State {
                     Step::Insert(attempt) if !self.conflicts(attempt) => {
                         let owner = self.accounts.get(&attempt.billing_account_id);
                         if owner != Some(&attempt.created_by_user_id) {
-                            return Err(StoreError::Refused("new row violates row-level security".to_owned()));
+                            return Err(StoreError::Refused(
+                                "new row violates row-level security".to_owned(),
+                            ));
                         }
                         self.orders.insert(attempt.key(), (**attempt).clone());
                         self.outbox.insert((attempt.key(), attempt.revision), told(codec, attempt)?);
@@ -394,7 +417,9 @@ impl Store for MemoryStore {
             };
             let epoch = before.map_or(0, |e| e.number) + 1;
             let valid_until = now.plus(lease);
-            state.epochs.insert(partition, Owned { number: epoch, owner: owner.to_owned(), valid_until, send_from });
+            state
+                .epochs
+                .insert(partition, Owned { number: epoch, owner: owner.to_owned(), valid_until, send_from });
             let position = state.offsets.get(&partition).cloned();
             Ok(Claim { epoch, send_in: send_from.since(now), position })
         })
@@ -494,7 +519,8 @@ impl Store for MemoryStore {
 
     async fn due(&self, partition: i32, now: Timestamp, limit: usize) -> Result<Vec<Attempt>, StoreError> {
         self.call("due", |state| {
-            let is_due = |a: &&Attempt| a.partition == partition && a.next_look_at.is_some_and(|at| at <= now);
+            let is_due =
+                |a: &&Attempt| a.partition == partition && a.next_look_at.is_some_and(|at| at <= now);
             let mut rows: Vec<Attempt> = state.orders.values().filter(is_due).cloned().collect();
             rows.sort_by_key(|a| (a.next_look_at, a.key()));
             rows.truncate(limit);
@@ -578,7 +604,12 @@ impl Store for MemoryStore {
         .await
     }
 
-    async fn deferred(&self, partition: i32, now: Timestamp, limit: usize) -> Result<Vec<Deferred>, StoreError> {
+    async fn deferred(
+        &self,
+        partition: i32,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Deferred>, StoreError> {
         self.call("deferred", |state| {
             let due = state.deferred.values().filter(|w| w.partition == partition && w.next_look_at <= now);
             let mut rows: Vec<Deferred> = due.map(|w| w.deferred.clone()).collect();

@@ -16,12 +16,12 @@ use eventlog::{TopicPartition, position::StoredOffset};
 use schemas::{BillingAccountId, IdempotencyKey, Mode, Timestamp, Usdc, UserId, events::IntentsEvent};
 use uuid::Uuid;
 
-pub use crate::error::StoreError;
 use crate::core::{
     Attempt, AttemptKey,
     gate::{Desk, Step, Wait},
     snapshot::Connection,
 };
+pub use crate::error::StoreError;
 
 /// A partition that was taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -221,7 +221,12 @@ pub trait Store: fmt::Debug + Send + Sync {
     async fn forget_published(&self, partition: i32, before: Timestamp) -> Result<(), StoreError>;
 
     /// Intents that wait and are to be asked again by now.
-    async fn deferred(&self, partition: i32, now: Timestamp, limit: usize) -> Result<Vec<Deferred>, StoreError>;
+    async fn deferred(
+        &self,
+        partition: i32,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Deferred>, StoreError>;
 
     /// The collateral of a wallet, as read at the venue.
     async fn keep_balance(&self, of: BudgetKey, balance: Usdc, at: Timestamp) -> Result<(), StoreError>;

@@ -1,6 +1,10 @@
 //! The two ledgers, with tenants in them.
 
-use std::{fmt::Write as _, sync::{Arc, LazyLock}, time::Duration};
+use std::{
+    fmt::Write as _,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use eventlog::{Offset, position::StoredOffset};
 use execute::{
@@ -10,7 +14,8 @@ use execute::{
 };
 use runtime::{Chance, VirtualClock};
 use schemas::{
-    BillingAccountId, ControlKind, Hash32, LogId, Mode, TargetStatus, Timestamp, codec::Codec, events::IntentsEvent,
+    BillingAccountId, ControlKind, Hash32, LogId, Mode, TargetStatus, Timestamp, codec::Codec,
+    events::IntentsEvent,
 };
 use sqlx::{AssertSqlSafe, PgPool};
 use uuid::Uuid;
@@ -197,7 +202,14 @@ impl Held {
     pub async fn claim_for(ledger: &Ledger, partition: i32, owner: &str, lease: Duration) -> Self {
         let claim = ledger.store().claim(partition, owner, lease).await.unwrap();
         let next = claim.position.as_ref().map_or(0, |p| p.next.0);
-        Self { store: ledger.store(), partition, epoch: claim.epoch, stored: claim.position, next, now: START }
+        Self {
+            store: ledger.store(),
+            partition,
+            epoch: claim.epoch,
+            stored: claim.position,
+            next,
+            now: START,
+        }
     }
 
     pub fn to(&self, count: usize) -> StoredOffset {
@@ -211,7 +223,11 @@ impl Held {
     }
 
     /// Intents through the gate, as the next of the partition.
-    pub async fn gate(&mut self, intents: Vec<IntentsEvent>, keyring: &Keyring) -> Result<Vec<Gated>, StoreError> {
+    pub async fn gate(
+        &mut self,
+        intents: Vec<IntentsEvent>,
+        keyring: &Keyring,
+    ) -> Result<Vec<Gated>, StoreError> {
         let items = items(intents);
         let to = self.to(items.len());
         let batch = Batch {
@@ -229,7 +245,11 @@ impl Held {
     }
 
     /// The same for deferred intents.
-    pub async fn gate_deferred(&self, intents: Vec<IntentsEvent>, keyring: &Keyring) -> Result<Vec<Gated>, StoreError> {
+    pub async fn gate_deferred(
+        &self,
+        intents: Vec<IntentsEvent>,
+        keyring: &Keyring,
+    ) -> Result<Vec<Gated>, StoreError> {
         let items = items(intents);
         let batch = Batch {
             partition: self.partition,

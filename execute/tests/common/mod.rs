@@ -5,6 +5,7 @@ pub mod ledger;
 pub mod venue;
 pub mod world;
 
+use ::venue::signing::{ApiCreds, ExchangeTable, LocalSigner};
 use execute::{
     Keyring, SealingKey, Secret,
     core::{
@@ -16,14 +17,14 @@ use execute::{
 };
 use runtime::Chance;
 use schemas::{
-    Address, AssetId, BillingAccountId, ConditionId, FillId, Hash32, IdempotencyKey, MarketVersion, Mode, Placement,
-    Price, Shares, Side, SignatureType, TargetId, TargetRowId, TargetStatus, Tick, Timestamp, TxHash, Usdc, UserId,
+    Address, AssetId, BillingAccountId, ConditionId, FillId, Hash32, IdempotencyKey, MarketVersion, Mode,
+    Placement, Price, Shares, Side, SignatureType, TargetId, TargetRowId, TargetStatus, Tick, Timestamp,
+    TxHash, Usdc, UserId,
     events::{
         CancelIntent, CloseIntent, IntentHead, IntentsEvent, MarketFacts, MarketToken, Origin, PlaceIntent,
     },
 };
 use secrecy::SecretString;
-use ::venue::signing::{ApiCreds, ExchangeTable, LocalSigner};
 use uuid::Uuid;
 
 /// The time at which tests begin.
@@ -152,7 +153,15 @@ impl Tenant {
         self.buy_of(1, 1, 1, fill, size, limit)
     }
 
-    pub fn buy_of(&self, leader: u8, market: u32, outcome: u32, fill: u32, size: &str, limit: &str) -> PlaceIntent {
+    pub fn buy_of(
+        &self,
+        leader: u8,
+        market: u32,
+        outcome: u32,
+        fill: u32,
+        size: &str,
+        limit: &str,
+    ) -> PlaceIntent {
         PlaceIntent {
             head: self.head(leader, market, outcome, Side::Buy, fill),
             limit: price(limit),

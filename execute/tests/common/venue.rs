@@ -8,9 +8,7 @@ use std::{
 
 use async_trait::async_trait;
 use execute::KeyIssuer;
-use schemas::{
-    AssetId, ConditionId, OrderId, OrderType, Price, Shares, Side, SignatureType, Timestamp,
-};
+use schemas::{AssetId, ConditionId, OrderId, OrderType, Price, Shares, Side, SignatureType, Timestamp};
 use venue::{
     VenueError,
     outcome::{
@@ -20,7 +18,7 @@ use venue::{
         ActivityQuery, BalanceOf, Exchange, MarketData, OpenOrdersQuery, OwnTradesQuery, PositionsQuery,
         TradesQuery,
     },
-    signing::{ApiCreds, LocalSigner, OrderFields, ExchangeTable, Route, order_digest},
+    signing::{ApiCreds, ExchangeTable, LocalSigner, OrderFields, Route, order_digest},
     wire::{
         ActivityRow, BalanceAllowance, Book, ClobMarket, ClobTrade, GammaMarket, Listing, Literal, OrderRow,
         PlacedStatus, PositionRow, PostOrder, ResolutionRow, Rows, TradeRow,
@@ -228,9 +226,21 @@ impl FakeVenue {
         let mut order = Order { body: body.to_vec(), post, status, trades: Vec::new(), landed_at: now };
         if !resting {
             let o = &order.post.order;
-            let (usdc, size) = if o.side == Side::Buy { (o.maker_amount, o.taker_amount) } else { (o.taker_amount, o.maker_amount) };
-            let price = Price::of(schemas::Usdc::from_micro(usdc), Shares::from_micro(size), schemas::Round::Down).unwrap();
-            order.trades.push(Trade { id: format!("{id}-0"), shares: order.shares(), price, status: "MATCHED", taker: true });
+            let (usdc, size) = if o.side == Side::Buy {
+                (o.maker_amount, o.taker_amount)
+            } else {
+                (o.taker_amount, o.maker_amount)
+            };
+            let price =
+                Price::of(schemas::Usdc::from_micro(usdc), Shares::from_micro(size), schemas::Round::Down)
+                    .unwrap();
+            order.trades.push(Trade {
+                id: format!("{id}-0"),
+                shares: order.shares(),
+                price,
+                status: "MATCHED",
+                taker: true,
+            });
         }
         inner.orders.insert(id, order);
         status
@@ -268,8 +278,12 @@ impl Exchange for FakeVenue {
         tokio::task::yield_now().await;
         match fate {
             Post::LandAndDie | Post::Die => std::future::pending().await,
-            Post::LandUnheard | Post::LostUnheard => SubmitOutcome::Unknown { why: "no answer in time".into() },
-            Post::Refuse(message) => SubmitOutcome::Rejected { message: message.into(), cause: RejectCause::of(message) },
+            Post::LandUnheard | Post::LostUnheard => {
+                SubmitOutcome::Unknown { why: "no answer in time".into() }
+            }
+            Post::Refuse(message) => {
+                SubmitOutcome::Rejected { message: message.into(), cause: RejectCause::of(message) }
+            }
             Post::Later(status, after) => SubmitOutcome::RetryLater { status, after, why: "busy".into() },
             Post::Land | Post::Delay if known => SubmitOutcome::AlreadyLanded,
             Post::Land | Post::Delay => SubmitOutcome::Accepted(Accepted {
@@ -315,7 +329,9 @@ impl Exchange for FakeVenue {
                 order.status = "CANCELED";
                 CancelOutcome::Cancelled
             }
-            Some(_) => CancelOutcome::NotCancelled { cause: NotCancelled::AlreadyMatched, message: "matched".into() },
+            Some(_) => {
+                CancelOutcome::NotCancelled { cause: NotCancelled::AlreadyMatched, message: "matched".into() }
+            }
             None => CancelOutcome::NotCancelled {
                 cause: NotCancelled::NotFoundOrCancelled,
                 message: "Order not found or already canceled".into(),
@@ -342,7 +358,8 @@ impl Exchange for FakeVenue {
                     continue;
                 }
                 let other = format!("0x{}", "ee".repeat(32));
-                let (taker, maker) = if trade.taker { (id.to_string(), other) } else { (other, id.to_string()) };
+                let (taker, maker) =
+                    if trade.taker { (id.to_string(), other) } else { (other, id.to_string()) };
                 let price = trade.price.to_string();
                 let size = trade.shares.to_string();
                 let makers =

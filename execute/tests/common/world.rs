@@ -105,7 +105,8 @@ impl World {
     }
 
     pub fn stage(&self, store: &MemoryStore, venue: &FakeVenue) -> Stage {
-        let (exchange, issuer, market) = (Arc::new(venue.clone()), Arc::new(venue.clone()), Arc::new(venue.clone()));
+        let (exchange, issuer, market) =
+            (Arc::new(venue.clone()), Arc::new(venue.clone()), Arc::new(venue.clone()));
         Stage {
             log: Arc::new(self.log.clone()),
             store: Arc::new(store.clone()),
@@ -168,7 +169,14 @@ impl World {
         let line = |a: &Attempt| {
             format!(
                 "{} #{} r{} {} filled {} of {} ({:?}) next {:?}",
-                a.idempotency_key, a.attempt, a.revision, a.status, a.filled_shares, a.shares, a.reason, a.next_look_at
+                a.idempotency_key,
+                a.attempt,
+                a.revision,
+                a.status,
+                a.filled_shares,
+                a.shares,
+                a.reason,
+                a.next_look_at
             )
         };
         self.store.attempts().iter().map(line).collect()
@@ -200,7 +208,9 @@ impl World {
     }
 
     async fn append(&self, to: TopicPartition, record: Record) {
-        let Written::Done(_) = self.log.append(vec![Append { to, record }]).await else { panic!("not appended") };
+        let Written::Done(_) = self.log.append(vec![Append { to, record }]).await else {
+            panic!("not appended")
+        };
     }
 
     /// The attempt of a copy with one attempt.
@@ -259,7 +269,11 @@ impl World {
         for event in self.events() {
             let key = (event.billing_account_id, event.idempotency_key, event.attempt);
             let highest = told.entry(key).or_default();
-            assert!(event.revision <= *highest + 1, "a revision was left out: {} after {highest}", event.revision);
+            assert!(
+                event.revision <= *highest + 1,
+                "a revision was left out: {} after {highest}",
+                event.revision
+            );
             *highest = event.revision.max(*highest);
         }
         for a in self.store.attempts() {

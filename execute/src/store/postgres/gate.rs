@@ -16,7 +16,7 @@ use crate::{
         Attempt, AttemptKey, Snapshot,
         gate::{Desk, Snapshots, Step, Wanted, gate_all, head_of},
         position::Position,
-        snapshot::{Connection, Grant, Target},
+        snapshot::{Connection, Grant, Standing, Target},
     },
     store::{Batch, Gated, Item, Source, StoreError, deferred_wait},
 };
@@ -25,7 +25,11 @@ use crate::{
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const HOUR: Duration = Duration::from_secs(3600);
 
-pub async fn gate(store: &PostgresStore, batch: Batch<'_>, desk: &dyn Desk) -> Result<Vec<Gated>, StoreError> {
+pub async fn gate(
+    store: &PostgresStore,
+    batch: Batch<'_>,
+    desk: &dyn Desk,
+) -> Result<Vec<Gated>, StoreError> {
     let mut tx = store.pool.begin().await.map_err(failed)?;
     hold(&mut tx, &batch).await?;
     let wanted = Wanted::by(batch.items.iter().map(|i| &i.intent));
@@ -34,7 +38,8 @@ pub async fn gate(store: &PostgresStore, batch: Batch<'_>, desk: &dyn Desk) -> R
     read_ledger(&mut tx, &wanted, &mut snapshots, batch.now).await?;
 
     let intents = batch.items.iter().map(|i| &i.intent);
-    let steps = gate_all(&mut snapshots, intents, batch.partition, desk).map_err(|_| StoreError::NotLoaded)?;
+    let steps =
+        gate_all(&mut snapshots, intents, batch.partition, desk).map_err(|_| StoreError::NotLoaded)?;
     let inserts: Vec<&Attempt> = steps.iter().flatten().filter_map(inserted).collect();
     let written: BTreeSet<AttemptKey> = if inserts.is_empty() {
         BTreeSet::new()
@@ -250,20 +255,45 @@ async fn read_tenants(
 #[derive(Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 enum Entry {
-    Window { billing_account_id: BillingAccountId, mode: Mode, day: Usdc, hour: i64 },
-    Claimed { billing_account_id: BillingAccountId, mode: Mode, claimed: Usdc },
-    Position { billing_account_id: BillingAccountId, mode: Mode, target_id: TargetId, asset: AssetId,
-        condition_id: ConditionId, held: Shares, cost: Usdc },
-    Alive { order: Box<Attempt> },
-    Named { order: Box<Attempt> },
+    Window {
+        billing_account_id: BillingAccountId,
+        mode: Mode,
+        day: Usdc,
+        hour: i64,
+    },
+    Claimed {
+        billing_account_id: BillingAccountId,
+        mode: Mode,
+        claimed: Usdc,
+    },
+    Position {
+        billing_account_id: BillingAccountId,
+        mode: Mode,
+        target_id: TargetId,
+        asset: AssetId,
+        condition_id: ConditionId,
+        held: Shares,
+        cost: Usdc,
+    },
+    Standing {
+        billing_account_id: BillingAccountId,
+        mode: Mode,
+        target_id: TargetId,
+        asset: AssetId,
+        #[serde(flatten)]
+        standing: Standing,
+    },
+    Named {
+        order: Box<Attempt>,
+    },
 }
 
 /// One statement, so that all of it is one picture: what filled is either still alive or in the position.
 const LEDGER: &str = "
     select jsonb_build_object('kind', 'window', 'billing_account_id', billing_account_id, 'mode', mode,
-        'day', sum(counted)::bigint, 'hour', count(*) filter (where created_at > $6)) as entry
+        'day', sum(counted)::bigint, 'hour', count(*) filter (where created_at > $9)) as entry
     from execution.orders
-    where billing_account_id = any($1) and side = 'BUY' and status not in ('denied', 'rejected') and created_at > $5
+    where billing_account_id = any($1) and side = 'BUY' and status not in ('denied', 'rejected') and created_at > $8
     group by billing_account_id, mode
     union all
     select jsonb_build_object('kind', 'claimed', 'billing_account_id', b.billing_account_id, 'mode', b.mode,
@@ -275,16 +305,35 @@ const LEDGER: &str = "
     group by b.billing_account_id, b.mode
     union all
     select to_jsonb(p) || '{\"kind\": \"position\"}' from execution.positions p
-    where p.billing_account_id = any($1) and p.condition_id = any($2)
+    join unnest($2::uuid[], $3::text[]) w(account, condition)
+        on p.billing_account_id = w.account and p.condition_id = w.condition
     union all
-    select jsonb_build_object('kind', 'alive', 'order', to_jsonb(o) - 'body') from execution.orders o
-    where o.billing_account_id = any($1) and not o.is_final
+    select jsonb_build_object('kind', 'standing', 'billing_account_id', o.billing_account_id, 'mode', o.mode,
+        'target_id', o.target_id, 'asset', o.asset, 'condition_id', o.condition_id,
+        'buys', count(*) filter (where o.side = 'BUY'),
+        'pending', coalesce(sum(ceil(o.limit_price::numeric * greatest(o.shares - o.filled_shares, 0) / 1000000))
+            filter (where o.side = 'BUY'), 0)::bigint,
+        'counted', coalesce(sum(greatest(o.counted - o.filled_usdc, 0)) filter (where o.side = 'BUY'), 0)::bigint,
+        'selling', coalesce(sum(greatest(o.shares - o.filled_shares, 0)) filter (where o.side = 'SELL'), 0)::bigint)
+    from execution.orders o join unnest($2::uuid[], $3::text[]) w(account, condition)
+        on o.billing_account_id = w.account and o.condition_id = w.condition
+    where not o.is_final
+    group by o.billing_account_id, o.mode, o.target_id, o.asset, o.condition_id
     union all
     select jsonb_build_object('kind', 'named', 'order', to_jsonb(o)) from execution.orders o
-    where o.billing_account_id = any($1) and o.idempotency_key = any($3)
+    join unnest($4::uuid[], $5::text[]) w(account, key)
+        on o.billing_account_id = w.account and o.idempotency_key = w.key
     union all
     select jsonb_build_object('kind', 'named', 'order', to_jsonb(o)) from execution.orders o
-    where (o.billing_account_id, o.natural_key) in (select a, n from unnest($1::uuid[]) a, unnest($4::text[]) n)";
+    join unnest($6::uuid[], $7::text[]) w(account, name)
+        on o.billing_account_id = w.account and o.natural_key = w.name";
+
+/// Pairs of an account and something of it, as two arrays.
+fn pairs<'p, T: std::fmt::Display + 'p>(
+    pairs: impl IntoIterator<Item = &'p (BillingAccountId, T)>,
+) -> (Vec<Uuid>, Vec<String>) {
+    pairs.into_iter().map(|(account, of)| (account.as_uuid(), of.to_string())).unzip()
+}
 
 async fn read_ledger(
     db: &mut PgConnection,
@@ -293,11 +342,16 @@ async fn read_ledger(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let accounts: BTreeSet<Uuid> = wanted.tenants.iter().map(|(a, _)| a.as_uuid()).collect();
+    let (conditions, keys) = (pairs(&wanted.conditions), pairs(&wanted.keys));
+    let naturals = pairs(&wanted.naturals);
     let found = sqlx::query(LEDGER)
         .bind(accounts.into_iter().collect::<Vec<_>>())
-        .bind(text(&wanted.conditions))
-        .bind(text(&wanted.keys))
-        .bind(wanted.naturals.iter().cloned().collect::<Vec<_>>())
+        .bind(conditions.0)
+        .bind(conditions.1)
+        .bind(keys.0)
+        .bind(keys.1)
+        .bind(naturals.0)
+        .bind(naturals.1)
         .bind(now.minus(DAY).micros())
         .bind(now.minus(HOUR).micros())
         .fetch_all(db)
@@ -320,9 +374,9 @@ async fn read_ledger(
                     snapshot.positions.insert((target_id, asset), Position { condition_id, held, cost });
                 }
             }
-            Entry::Alive { order } => {
-                if let Some(snapshot) = snapshots.get_mut(&(order.billing_account_id, order.mode)) {
-                    snapshot.alive.insert(order.key(), *order);
+            Entry::Standing { billing_account_id, mode, target_id, asset, standing } => {
+                if let Some(snapshot) = snapshots.get_mut(&(billing_account_id, mode)) {
+                    snapshot.standing.insert((target_id, asset), standing);
                 }
             }
             // A copy is taken in whichever mode it was.

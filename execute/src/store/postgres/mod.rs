@@ -42,7 +42,9 @@ impl fmt::Debug for PostgresStore {
 fn failed(error: sqlx::Error) -> StoreError {
     let Some(database) = error.as_database_error() else {
         return match error {
-            sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => StoreError::Unreadable(error.to_string()),
+            sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => {
+                StoreError::Unreadable(error.to_string())
+            }
             other => StoreError::Unreachable(other.to_string()),
         };
     };
@@ -145,11 +147,13 @@ impl Store for PostgresStore {
         .await
         .map_err(failed)?;
         // After the bump no gate of an older epoch commits: what is read now stays.
-        let stored = sqlx::query("select log_id, next_offset, before from execution.intent_offsets where partition = $1")
-            .bind(partition)
-            .fetch_optional(&self.pool)
-            .await
-            .map_err(failed)?;
+        let stored = sqlx::query(
+            "select log_id, next_offset, before from execution.intent_offsets where partition = $1",
+        )
+        .bind(partition)
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(failed)?;
         let send_in: i64 = claimed.try_get("send_in").map_err(failed)?;
         Ok(Claim {
             epoch: claimed.try_get("epoch").map_err(failed)?,
@@ -238,6 +242,16 @@ impl Store for PostgresStore {
     }
 
     async fn approve(&self, id: Uuid, at: Timestamp) -> Result<(), StoreError> {
+        let mut tx = self.pool.begin().await.map_err(failed)?;
+        // Revisions are counted per account, under the lock of its row: the api gives them under the same.
+        sqlx::query(
+            "select a.id from billing_accounts a
+             where a.id = (select c.billing_account_id from poly_wallet_connections c where c.id = $1) for update",
+        )
+        .bind(id)
+        .fetch_optional(&mut *tx)
+        .await
+        .map_err(failed)?;
         sqlx::query(
             "update poly_wallet_connections c set
                  approved_at = timestamptz 'epoch' + $2 * interval '1 microsecond',
@@ -248,10 +262,10 @@ impl Store for PostgresStore {
         )
         .bind(id)
         .bind(at.micros())
-        .execute(&self.pool)
+        .execute(&mut *tx)
         .await
         .map_err(failed)?;
-        Ok(())
+        tx.commit().await.map_err(failed)
     }
 
     async fn open_budgets(&self, of: &[BudgetKey]) -> Result<(), StoreError> {
@@ -428,7 +442,12 @@ impl Store for PostgresStore {
         Ok(())
     }
 
-    async fn deferred(&self, partition: i32, now: Timestamp, limit: usize) -> Result<Vec<Deferred>, StoreError> {
+    async fn deferred(
+        &self,
+        partition: i32,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Deferred>, StoreError> {
         let rows = sqlx::query(
             "select billing_account_id, idempotency_key, revision, value, created_at from execution.deferred
              where partition = $1 and next_look_at <= $2
