@@ -2,7 +2,13 @@
 //!
 //! `cargo bench -p execute`: items are orders. The database is a private Postgres with `fsync` on; each iteration of
 //! a gate bench is one committed transaction.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a bench that fails has no figures")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unchecked_time_subtraction,
+    reason = "a bench that fails has no figures"
+)]
 
 #[path = "../tests/common/mod.rs"]
 mod common;
@@ -14,7 +20,7 @@ use common::{
 use divan::{Bencher, black_box, counter::ItemsCount};
 use execute::{
     Keyring,
-    core::{Attempt, build, gate::Desk},
+    core::{Attempt, build, gate::Sign},
 };
 use schemas::events::IntentsEvent;
 use sqlx::types::Json;

@@ -81,8 +81,7 @@ pub enum ExecuteError {
     /// The log holds what the database does not know.
     #[error(
         "database_older_than_log: the log's `orders` hold revision {in_log} of order {key:?}, the database {in_database}. An \
-         older database was put under a newer log: run `polymirror restore`, which takes the highest revisions from the \
-         log and adopts what the venue has"
+         older database was put under a newer log: put back the database that belongs to this log, or a newer backup of it"
     )]
     DatabaseOlderThanLog {
         /// The attempt.

@@ -530,7 +530,7 @@ async fn a_database_older_than_the_log_is_refused() {
     older.until("it refuses", SOON, || executor.running.is_finished()).await;
     let error = executor.running.await.unwrap().unwrap_err();
     assert_eq!(error.code(), "database_older_than_log");
-    assert!(error.to_string().contains("polymirror restore"), "{error}");
+    assert!(error.to_string().contains("newer backup"), "{error}");
 }
 
 #[tokio::test]

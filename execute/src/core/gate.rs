@@ -20,7 +20,7 @@ use super::{
 };
 
 /// Signs an order with a connection's key. Pure CPU: it is called inside the gate's transaction.
-pub trait Desk: Send + Sync {
+pub trait Sign: Send + Sync {
     /// Whether a connection's key and credentials are at hand, and its approvals were looked for.
     fn readiness(&self, connection: &Connection) -> Readiness;
 
@@ -132,13 +132,13 @@ pub fn gate_all<'i>(
     snapshots: &mut Snapshots,
     intents: impl IntoIterator<Item = &'i IntentsEvent>,
     partition: i32,
-    desk: &dyn Desk,
+    keys: &dyn Sign,
 ) -> Result<Vec<Vec<Step>>, NotLoaded> {
     intents
         .into_iter()
         .map(|intent| {
             let snapshot = snapshots.get_mut(&tenant_of(intent)).ok_or(NotLoaded)?;
-            gate(snapshot, intent, partition, desk)
+            gate(snapshot, intent, partition, keys)
         })
         .collect()
 }
@@ -151,11 +151,11 @@ pub fn gate(
     snapshot: &mut Snapshot,
     intent: &IntentsEvent,
     partition: i32,
-    desk: &dyn Desk,
+    keys: &dyn Sign,
 ) -> Result<Vec<Step>, NotLoaded> {
     match intent {
-        IntentsEvent::PlaceIntent(place) => gate_place(snapshot, place, partition, desk),
-        IntentsEvent::CloseIntent(close) => gate_close(snapshot, close, partition, desk),
+        IntentsEvent::PlaceIntent(place) => gate_place(snapshot, place, partition, keys),
+        IntentsEvent::CloseIntent(close) => gate_close(snapshot, close, partition, keys),
         IntentsEvent::CancelIntent(cancel) => Ok(vec![gate_cancel(snapshot, cancel)]),
     }
 }
@@ -174,7 +174,7 @@ fn gate_place(
     snapshot: &mut Snapshot,
     intent: &PlaceIntent,
     partition: i32,
-    desk: &dyn Desk,
+    keys: &dyn Sign,
 ) -> Result<Vec<Step>, NotLoaded> {
     let head = &intent.head;
     // A BUY has attempt 0 only: whoever was first has it, under whichever of the two keys.
@@ -196,7 +196,7 @@ fn gate_place(
     let facts = Some(&intent.facts);
     let terms = Line { head, side, facts, attempt: 0, partition, send_until: intent.send_until };
     let shown = (intent.limit, intent.shares);
-    insert(snapshot, asked, &terms, shown, desk).map(|step| vec![step])
+    insert(snapshot, asked, &terms, shown, keys).map(|step| vec![step])
 }
 
 /// Whether a denial may pass once the replaced order has given its part back.
@@ -219,7 +219,7 @@ fn gate_close(
     snapshot: &mut Snapshot,
     intent: &CloseIntent,
     partition: i32,
-    desk: &dyn Desk,
+    keys: &dyn Sign,
 ) -> Result<Vec<Step>, NotLoaded> {
     let head = &intent.head;
     if is_taken(snapshot, head) {
@@ -240,7 +240,7 @@ fn gate_close(
     let facts = intent.facts.as_ref();
     let asked = Asked::Close(intent);
     let terms = Line { head, side: Side::Sell, facts, attempt, partition, send_until: NEVER_TOO_OLD };
-    insert(snapshot, asked, &terms, (Price::from_micro(0), Shares::ZERO), desk).map(|step| vec![step])
+    insert(snapshot, asked, &terms, (Price::from_micro(0), Shares::ZERO), keys).map(|step| vec![step])
 }
 
 fn gate_cancel(snapshot: &mut Snapshot, intent: &CancelIntent) -> Step {
@@ -275,10 +275,10 @@ fn insert(
     asked: Asked<'_>,
     line: &Line<'_>,
     shown: (Price, Shares),
-    desk: &dyn Desk,
+    keys: &dyn Sign,
 ) -> Result<Step, NotLoaded> {
     if let Some(connection) = &snapshot.connection {
-        snapshot.readiness = desk.readiness(connection);
+        snapshot.readiness = keys.readiness(connection);
         if snapshot.readiness == Readiness::NotLoaded {
             return Err(NotLoaded);
         }
@@ -287,7 +287,7 @@ fn insert(
         (Ok(authorised), Some(facts)) => {
             let connection = snapshot.connection.clone().ok_or(NotLoaded)?;
             let request = build::request(&authorised, line.head, facts, line.attempt);
-            match desk.sign(&connection, &request).ok_or(NotLoaded)? {
+            match keys.sign(&connection, &request).ok_or(NotLoaded)? {
                 Ok(signed) => reserved(snapshot, line, facts, &authorised, &connection, signed),
                 // Nothing that could be sent came of it: it provably never landed.
                 Err(error) => ended(snapshot, line, shown, OrderStatus::Rejected, error.to_string()),
@@ -402,13 +402,4 @@ pub fn denial(attempt: &Attempt) -> Option<Denial> {
 pub const fn tenant_of(intent: &IntentsEvent) -> (BillingAccountId, Mode) {
     let head = head_of(intent);
     (head.billing_account_id, head.mode)
-}
-
-/// Whether an intent buys or sells; a cancel does neither.
-pub const fn side_of(intent: &IntentsEvent) -> Option<Side> {
-    match intent {
-        IntentsEvent::PlaceIntent(_) => Some(Side::Buy),
-        IntentsEvent::CloseIntent(_) => Some(Side::Sell),
-        IntentsEvent::CancelIntent(_) => None,
-    }
 }

@@ -187,8 +187,6 @@ fn seen_at_venue(next: &mut Attempt, seen: &Seen, now: Timestamp) {
     next.filled_usdc = fills.usdc;
     next.fees_usdc = fills.fees;
     next.confirmed_shares = fills.confirmed.min(fills.shares);
-    // It has it, whatever became of the answer that would have said so.
-    next.answered_at = next.answered_at.or(Some(now));
     let status = stands(next, seen, now);
     next.status = match was {
         // These ended for good; their trades are all that still moves.
@@ -200,6 +198,10 @@ fn seen_at_venue(next: &mut Attempt, seen: &Seen, now: Timestamp) {
         }
         _ => status,
     };
+    if !next.status.is_final() || next.status != was {
+        // The venue has it, whatever became of the answer that would have said so.
+        next.answered_at = next.answered_at.or(Some(now));
+    }
     if next.status != was {
         next.reason = next.status.is_final().then(|| why_ended(next, seen)).flatten();
     }

@@ -17,7 +17,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::{SealError, SealingKey, Secret};
 use crate::core::{
-    gate::Desk,
+    gate::Sign,
     snapshot::{Connection, Readiness},
 };
 
@@ -190,7 +190,7 @@ impl Keyring {
     }
 }
 
-impl Desk for Keyring {
+impl Sign for Keyring {
     fn readiness(&self, connection: &Connection) -> Readiness {
         match self.lock().get(&connection.id) {
             Some(Entry::Open(_)) => {

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::core::{
     Attempt, AttemptKey, Snapshot,
-    gate::{Desk, Snapshots, Step, Wanted, gate_all, head_of},
+    gate::{Sign, Snapshots, Step, Wanted, gate_all, head_of},
     position::{Moved, Position},
     snapshot::{Grant, Target},
 };
@@ -337,7 +337,7 @@ impl State {
         &mut self,
         codec: &Codec,
         batch: &Batch<'_>,
-        desk: &dyn Desk,
+        keys: &dyn Sign,
         now: Timestamp,
     ) -> Result<Vec<Gated>, StoreError> {
         self.held(batch.partition, batch.epoch, now)?;
@@ -356,7 +356,7 @@ impl State {
         }
         let intents = batch.items.iter().map(|i| &i.intent);
         let steps =
-            gate_all(&mut snapshots, intents, batch.partition, desk).map_err(|_| StoreError::NotLoaded)?;
+            gate_all(&mut snapshots, intents, batch.partition, keys).map_err(|_| StoreError::NotLoaded)?;
         let mut written = BTreeSet::new();
         let mut out = Vec::new();
         for (item, steps) in batch.items.iter().zip(steps) {
@@ -498,9 +498,9 @@ impl Store for MemoryStore {
         .await
     }
 
-    async fn gate(&self, batch: Batch<'_>, desk: &dyn Desk) -> Result<Vec<Gated>, StoreError> {
+    async fn gate(&self, batch: Batch<'_>, keys: &dyn Sign) -> Result<Vec<Gated>, StoreError> {
         let now = self.clock.now();
-        self.call("gate", |state| state.gate(&self.codec, &batch, desk, now)).await
+        self.call("gate", |state| state.gate(&self.codec, &batch, keys, now)).await
     }
 
     async fn unresolved(
@@ -531,18 +531,6 @@ impl Store for MemoryStore {
 
     async fn attempt(&self, key: AttemptKey) -> Result<Option<Attempt>, StoreError> {
         self.call("attempt", |state| Ok(state.orders.get(&key).cloned())).await
-    }
-
-    async fn attempts_of(
-        &self,
-        account: BillingAccountId,
-        key: IdempotencyKey,
-    ) -> Result<Vec<Attempt>, StoreError> {
-        self.call("attempts_of", |state| {
-            let of = |a: &&Attempt| a.billing_account_id == account && a.idempotency_key == key;
-            Ok(state.orders.values().filter(of).cloned().collect())
-        })
-        .await
     }
 
     async fn record(&self, before: &Attempt, after: &Attempt) -> Result<(), StoreError> {

@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use crate::core::{
     Attempt, AttemptKey,
-    gate::{Desk, Step, Wait},
+    gate::{Sign, Step, Wait},
     snapshot::Connection,
 };
 pub use crate::error::StoreError;
@@ -174,8 +174,8 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// The gate: under the partition's epoch and the budgets' locks, authorises, signs, inserts, and tells the outbox.
     /// The answers come in the order of the items; one that replaces gives two.
     ///
-    /// [`StoreError::NotLoaded`] where a key is missing in `desk` or a budget has no row; nothing was written.
-    async fn gate(&self, batch: Batch<'_>, desk: &dyn Desk) -> Result<Vec<Gated>, StoreError>;
+    /// [`StoreError::NotLoaded`] where a key is missing in `keys` or a budget has no row; nothing was written.
+    async fn gate(&self, batch: Batch<'_>, keys: &dyn Sign) -> Result<Vec<Gated>, StoreError>;
 
     /// Attempts of a partition of which nobody can say whether they are at the venue, by name, from after `after`.
     async fn unresolved(
@@ -190,13 +190,6 @@ pub trait Store: fmt::Debug + Send + Sync {
 
     /// One attempt.
     async fn attempt(&self, key: AttemptKey) -> Result<Option<Attempt>, StoreError>;
-
-    /// The attempts of a copy, in order.
-    async fn attempts_of(
-        &self,
-        account: BillingAccountId,
-        key: IdempotencyKey,
-    ) -> Result<Vec<Attempt>, StoreError>;
 
     /// Writes an attempt's next revision, its position and its event in one transaction, provided that it still
     /// stands at `before`. [`StoreError::Changed`] where it does not.

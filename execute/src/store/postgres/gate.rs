@@ -14,7 +14,7 @@ use super::{PostgresStore, failed, rows, text};
 use crate::{
     core::{
         Attempt, AttemptKey, Snapshot,
-        gate::{Desk, Snapshots, Step, Wanted, gate_all, head_of},
+        gate::{Sign, Snapshots, Step, Wanted, gate_all, head_of},
         position::Position,
         snapshot::{Connection, Grant, Standing, Target},
     },
@@ -28,7 +28,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 pub async fn gate(
     store: &PostgresStore,
     batch: Batch<'_>,
-    desk: &dyn Desk,
+    keys: &dyn Sign,
 ) -> Result<Vec<Gated>, StoreError> {
     let mut tx = store.pool.begin().await.map_err(failed)?;
     hold(&mut tx, &batch).await?;
@@ -39,7 +39,7 @@ pub async fn gate(
 
     let intents = batch.items.iter().map(|i| &i.intent);
     let steps =
-        gate_all(&mut snapshots, intents, batch.partition, desk).map_err(|_| StoreError::NotLoaded)?;
+        gate_all(&mut snapshots, intents, batch.partition, keys).map_err(|_| StoreError::NotLoaded)?;
     let inserts: Vec<&Attempt> = steps.iter().flatten().filter_map(inserted).collect();
     let written: BTreeSet<AttemptKey> = if inserts.is_empty() {
         BTreeSet::new()

@@ -10,9 +10,7 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 
 use async_trait::async_trait;
 use eventlog::{Offset, TopicPartition, position::StoredOffset};
-use schemas::{
-    BillingAccountId, IdempotencyKey, LogId, Mode, Timestamp, Usdc, UserId, codec::Codec, topics::Topic,
-};
+use schemas::{BillingAccountId, LogId, Mode, Timestamp, Usdc, UserId, codec::Codec, topics::Topic};
 use sqlx::{
     PgPool, Row,
     postgres::{PgConnectOptions, PgRow},
@@ -23,7 +21,7 @@ use uuid::Uuid;
 use super::{
     Batch, BudgetKey, Claim, Deferred, Gated, OutboxRow, SealedConnection, Store, StoreError, intents,
 };
-use crate::core::{Attempt, AttemptKey, gate::Desk, position::Moved, snapshot::Connection};
+use crate::core::{Attempt, AttemptKey, gate::Sign, position::Moved, snapshot::Connection};
 
 /// Postgres, through a pool of its own.
 #[derive(Clone)]
@@ -282,8 +280,8 @@ impl Store for PostgresStore {
         Ok(())
     }
 
-    async fn gate(&self, batch: Batch<'_>, desk: &dyn Desk) -> Result<Vec<Gated>, StoreError> {
-        gate::gate(self, batch, desk).await
+    async fn gate(&self, batch: Batch<'_>, keys: &dyn Sign) -> Result<Vec<Gated>, StoreError> {
+        gate::gate(self, batch, keys).await
     }
 
     async fn unresolved(
@@ -335,23 +333,6 @@ impl Store for PostgresStore {
         .await
         .map_err(failed)?;
         Ok(attempts(&rows)?.pop())
-    }
-
-    async fn attempts_of(
-        &self,
-        account: BillingAccountId,
-        key: IdempotencyKey,
-    ) -> Result<Vec<Attempt>, StoreError> {
-        let rows = sqlx::query(
-            "select to_jsonb(o) from execution.orders o
-             where billing_account_id = $1 and idempotency_key = $2 order by attempt",
-        )
-        .bind(account.as_uuid())
-        .bind(key.to_string())
-        .fetch_all(&self.pool)
-        .await
-        .map_err(failed)?;
-        attempts(&rows)
     }
 
     async fn record(&self, before: &Attempt, after: &Attempt) -> Result<(), StoreError> {
