@@ -18,7 +18,7 @@ pub async fn run(shared: &Shared, show: usize) -> Result<ExitCode, Error> {
 }
 
 fn print(report: &Report) {
-    print!("{report}");
+    println!("{report}");
     // Rounded down: 100 % means every one.
     let percent = (report.identical * 100).checked_div(report.decisions).unwrap_or(100);
     println!("replay: {percent} % identical");
