@@ -62,8 +62,10 @@ impl Bench {
         (0..count)
             .map(|_| {
                 self.fill += 1;
+                let round = self.fill / u32::try_from(self.tenants.len()).unwrap();
                 let tenant = usize::try_from(self.fill).unwrap() % self.tenants.len();
-                self.tenants[tenant].buy(self.fill, "10", "0.10").into()
+                // Orders rest, a few on each market.
+                self.tenants[tenant].buy_of(1, round % 41 + 1, 1, self.fill, "10", "0.10").into()
             })
             .collect()
     }

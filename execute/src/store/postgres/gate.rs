@@ -288,7 +288,8 @@ enum Entry {
     },
 }
 
-/// One statement, so that all of it is one picture: what filled is either still alive or in the position.
+/// One statement, so that all of it is one picture: what filled is either still alive or in the position. (What a BUY
+/// can still cost stays far inside 64 bits: the constant caps hold limit times shares below 5 x 10^14.)
 const LEDGER: &str = "
     select jsonb_build_object('kind', 'window', 'billing_account_id', billing_account_id, 'mode', mode,
         'day', sum(counted)::bigint, 'hour', count(*) filter (where created_at > $9)) as entry
@@ -311,7 +312,7 @@ const LEDGER: &str = "
     select jsonb_build_object('kind', 'standing', 'billing_account_id', o.billing_account_id, 'mode', o.mode,
         'target_id', o.target_id, 'asset', o.asset, 'condition_id', o.condition_id,
         'buys', count(*) filter (where o.side = 'BUY'),
-        'pending', coalesce(sum(ceil(o.limit_price::numeric * greatest(o.shares - o.filled_shares, 0) / 1000000))
+        'pending', coalesce(sum((o.limit_price * greatest(o.shares - o.filled_shares, 0) + 999999) / 1000000)
             filter (where o.side = 'BUY'), 0)::bigint,
         'counted', coalesce(sum(greatest(o.counted - o.filled_usdc, 0)) filter (where o.side = 'BUY'), 0)::bigint,
         'selling', coalesce(sum(greatest(o.shares - o.filled_shares, 0)) filter (where o.side = 'SELL'), 0)::bigint)
