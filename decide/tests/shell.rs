@@ -254,7 +254,7 @@ async fn what_cannot_be_read_is_a_dead_letter_and_stops_nothing() {
         (Topic::Targets, w, garbage(Some(b"{}"))),
         (Topic::Orders, w, garbage(None)),
         (Topic::Fills, w, input(&rig.codec, w, &snapshot(1, &[]))),
-        (Topic::Fills, w, garbage(Some(&[0, 0, 0, 0, 1, 9]))),
+        (Topic::Fills, w, garbage(Some(&[0, 0x50, 0x4d, 0, 1, 9]))),
         (Topic::Fills, w, input(&rig.codec, w, &fill(1, 1, Side::Buy, "25", "0.40", 0))),
     ])
     .await;

@@ -217,6 +217,10 @@ struct Known {
     source: Option<Arc<dyn SchemaSource>>,
 }
 
+/// Where bundled ids begin: "PM" in the upper half. Registries count from 1, so a log that was begun without one
+/// and goes on with one holds no id twice.
+pub const FIRST_BUNDLED_ID: u32 = 0x504d_0001;
+
 /// The bundled ids, as `schemas/registry.json` lists them: used where no registry is configured.
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub struct BundledId {

@@ -3,7 +3,7 @@
 //! Subjects are named after topic and record (`fills-polymirror.Fill`), since several record types stand in one
 //! topic. Without a registry the bundled ids are used, and this module is not.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use serde::Deserialize;
 use serde_json::json;
@@ -51,10 +51,18 @@ pub enum RegistryError {
 }
 
 /// A client of a registry's REST API.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Registry {
     base: String,
+    /// The same for people: without user and password.
+    shown: String,
     http: reqwest::Client,
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Registry").field(&self.shown).finish()
+    }
 }
 
 #[derive(Deserialize)]
@@ -83,8 +91,9 @@ impl Registry {
         let http = reqwest::Client::builder()
             .timeout(TIMEOUT)
             .build()
-            .map_err(|e| RegistryError::Unreachable { url: base.to_owned(), why: causes(&e) })?;
-        Ok(Self { base: base.trim_end_matches('/').to_owned(), http })
+            .map_err(|e| RegistryError::Unreachable { url: without_login(base), why: causes(&e) })?;
+        let base = base.trim_end_matches('/').to_owned();
+        Ok(Self { shown: without_login(&base), base, http })
     }
 
     /// The subject of a record.
@@ -151,7 +160,7 @@ impl Registry {
             request = request.header("content-type", MEDIA).body(body.to_string());
         }
         let unreachable = |e: reqwest::Error| RegistryError::Unreachable {
-            url: format!("{}{what}", self.base),
+            url: format!("{}{what}", self.shown),
             why: causes(&e.without_url()),
         };
         let answer = request.header("accept", MEDIA).send().await.map_err(unreachable)?;
@@ -163,7 +172,7 @@ impl Registry {
             return Err(RegistryError::Refused { what: what.to_owned(), status: status.as_u16(), message });
         }
         serde_json::from_str(&text).map_err(|e| RegistryError::Unreachable {
-            url: format!("{}{what}", self.base),
+            url: format!("{}{what}", self.shown),
             why: e.to_string(),
         })
     }
@@ -172,6 +181,18 @@ impl Registry {
     pub fn attach(&self, codec: &Codec) {
         codec.ask(Arc::new(Lookup(self.base.clone())));
     }
+}
+
+/// A URL as it may be printed: whoever reads a log shall not read a password.
+pub fn without_login(url: &str) -> String {
+    let Ok(mut parsed) = reqwest::Url::parse(url) else {
+        // Nobody can say where in it a login would stand.
+        return if url.contains('@') { "(not a URL)".to_owned() } else { url.to_owned() };
+    };
+    // Both fail only for URLs that can hold neither.
+    let _ = parsed.set_username("");
+    let _ = parsed.set_password(None);
+    parsed.as_str().trim_end_matches('/').to_owned()
 }
 
 /// An error and what it came from: reqwest says what happened in the last of them.
@@ -186,8 +207,13 @@ fn causes(error: &dyn std::error::Error) -> String {
 }
 
 /// Looks an id up from code that cannot wait: once per unknown id, on a thread and a runtime of its own.
-#[derive(Debug)]
 struct Lookup(String);
+
+impl fmt::Debug for Lookup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Lookup").field(&without_login(&self.0)).finish()
+    }
+}
 
 impl SchemaSource for Lookup {
     fn schema(&self, id: SchemaId) -> Option<String> {

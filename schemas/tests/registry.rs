@@ -247,6 +247,20 @@ async fn a_registry_that_is_away_is_told_within_its_time() {
 }
 
 #[tokio::test]
+async fn a_registrys_login_is_in_no_error() {
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    for address in [format!("http://ada:sesame@{closed}"), format!("ada:sesame@{closed}")] {
+        let error = match Registry::new(&address) {
+            Ok(registry) => registry.fetch(SchemaId(1)).await.unwrap_err(),
+            Err(error) => error,
+        };
+        let said = format!("{error} {error:?}");
+        assert!(!said.contains("sesame") && !said.contains("ada"), "{said}");
+    }
+    assert!(!format!("{:?}", Registry::new("http://ada:sesame@127.0.0.1:1").unwrap()).contains("sesame"));
+}
+
+#[tokio::test]
 async fn an_address_that_is_none_is_an_error_and_no_panic() {
     for address in ["", "127.0.0.1:8081", "nonsense://x", "http://"] {
         let error = match Registry::new(address) {
