@@ -70,6 +70,11 @@ impl Operator {
         Ok(Self { pool, codec, clock, chance })
     }
 
+    /// Logs out.
+    pub async fn close(self) {
+        self.pool.close().await;
+    }
+
     /// The tenant of that name, with the account that was made with it.
     ///
     /// # Errors

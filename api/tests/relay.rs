@@ -151,7 +151,9 @@ async fn a_row_that_speaks_for_another_account_is_a_dead_letter() {
         codec.encode(&state).unwrap().value.to_vec()
     };
     let mut as_a = project::pg::begin_as(accounts.pool(), a.user).await.unwrap();
-    for (number, value) in (0_u128..).zip([halt(Some(b.account)), halt(None), b"\0\x50\x4d\0\x01junk".to_vec()]) {
+    for (number, value) in
+        (0_u128..).zip([halt(Some(b.account)), halt(None), b"\0\x50\x4d\0\x01junk".to_vec()])
+    {
         sqlx::query(
             "insert into api_outbox (id, billing_account_id, topic, key, subject, revision, value, created_at)
              values ($1, $2, 'controls', $2::text, $1::text, 1, $3, 'epoch')",

@@ -50,6 +50,12 @@ impl<'i> Admin<'i> {
         })
     }
 
+    /// Logs out, before a private cluster is stopped under the connections.
+    pub async fn close(self) {
+        self.accounts.pool().close().await;
+        self.operator.close().await;
+    }
+
     /// The tenant of that handle.
     ///
     /// # Errors
@@ -72,16 +78,19 @@ impl<'i> Admin<'i> {
             Some(file) => read_key(file)?,
             None => self.new_key()?,
         };
-        let tenant = self.accounts.create_tenant(handle).await.map_err(Error::said)?;
+        // Whatever can be wrong with a key is found before there is a tenant without a wallet.
         let row = self.installation.chance.uuid();
         let sealing = self.installation.sealing_key()?;
-        let sealed = sealing.seal(&self.installation.chance, row, Secret::SigningKey, key.as_slice());
+        let sealed = sealing
+            .seal(&self.installation.chance, row, Secret::SigningKey, key.as_slice())
+            .map_err(Error::said)?;
+        let tenant = self.accounts.create_tenant(handle).await.map_err(Error::said)?;
         let wallet = ConnectWallet {
             id: row,
             address: signer.address(),
             signature_type: SignatureType::Eoa,
             funder: signer.address(),
-            signing_key_sealed: sealed.map_err(Error::said)?,
+            signing_key_sealed: sealed,
             // Execute looks before it lets anything be bought.
             approved_at: None,
         };

@@ -10,6 +10,7 @@ mod error;
 mod home;
 mod installation;
 mod logging;
+mod recall;
 mod replay_command;
 mod screen;
 mod signals;
@@ -151,7 +152,10 @@ async fn administer(
         if database.cluster.is_some() {
             installation.migrate(&database).await?;
         }
-        command(&Admin::open(installation, &database).await?).await
+        let admin = Admin::open(installation, &database).await?;
+        let done = command(&admin).await;
+        admin.close().await;
+        done
     };
     let outcome = run.await;
     database.close().await.and(outcome).map(|()| ExitCode::SUCCESS)

@@ -29,7 +29,7 @@ pub fn full(header: &Header, figures: &Figures, up_for: Duration) -> Vec<String>
     out.extend(header.lines.iter().map(|l| format!("  {l}")));
     out.push(String::new());
     let per_second = rate(figures.fills, up_for);
-    out.push(format!("fills      {:>9}   {per_second} a second", figures.fills));
+    out.push(format!("fills      {:>9}   {per_second} a second", all_fills(figures)));
     out.push(format!("decisions  {:>9}   {}", total(figures.decisions.values()), list(&figures.decisions)));
     out.push(format!("orders     {:>9}   {}", total(figures.orders.values()), list(&figures.orders)));
     out.push(String::new());
@@ -55,7 +55,7 @@ pub fn line(figures: &Figures, up_for: Duration) -> String {
     let mut out = format!(
         "{} fills {} | decisions {} ({}) | orders {} ({})",
         clock(up_for),
-        figures.fills,
+        all_fills(figures),
         total(figures.decisions.values()),
         list(&figures.decisions),
         total(figures.orders.values()),
@@ -85,6 +85,11 @@ pub fn draw(lines: &[String]) -> io::Result<()> {
     }
     queue!(out, Clear(ClearType::FromCursorDown))?;
     out.flush()
+}
+
+/// What earlier starts published counts too, as far back as ingest remembers.
+const fn all_fills(figures: &Figures) -> u64 {
+    figures.fills.saturating_add(figures.earlier_fills)
 }
 
 fn total<'a>(values: impl Iterator<Item = &'a u64>) -> u64 {
@@ -143,7 +148,7 @@ mod tests {
     use super::*;
 
     fn figures() -> Figures {
-        let mut figures = Figures { fills: 1_234, ..Figures::default() };
+        let mut figures = Figures { fills: 1_234, earlier_fills: 8_766, ..Figures::default() };
         figures.decisions.extend([("ok", 700), ("vwap_floor_breach", 530), ("stale_fill", 0)]);
         figures.orders.extend([("matched", 600), ("open", 100)]);
         figures.latency.insert("sent", (Duration::from_micros(4_200), Duration::from_micros(18_900)));
@@ -156,8 +161,7 @@ mod tests {
         let header = Header { lines: vec!["log  SQLite".into()] };
         let text = full(&header, &figures(), Duration::from_secs(100)).join("\n");
         for part in [
-            "1234",
-            "12.3 a second",
+            "10000   12.3 a second",
             "ok 700, vwap_floor_breach 530",
             "4.2 ms",
             "18.9 ms",
@@ -182,7 +186,7 @@ mod tests {
     #[test]
     fn the_line_for_pipes_is_one_line() {
         let text = line(&figures(), Duration::from_secs(61));
-        assert!(text.starts_with("00:01:01 fills 1234"), "{text}");
+        assert!(text.starts_with("00:01:01 fills 10000"), "{text}");
         assert!(!text.contains('\n'));
     }
 }

@@ -14,6 +14,7 @@ use crate::{
     drain::then_stop,
     error::Error,
     installation::{Database, Installation},
+    recall,
     screen::{self, Header},
     simulate,
     stages::{self, DECIDE, EXECUTE, PROJECT, Shared},
@@ -55,6 +56,7 @@ pub async fn run(installation: Installation, args: UpArgs, stop: Stop) -> Result
     if let Some(simulator) = simulator.as_ref().filter(|_| !args.no_demo) {
         demo::set_up(&installation, &database, &simulator.handle().leaders()).await?;
     }
+    recall::totals(&installation, &database.connections).await;
     let mut running = start_stages(&shared, &database.connections, &venue);
     let header = header(&installation, &database, &venue);
     let show = tokio::spawn(show(installation.clone(), header, has_screen(&args)));

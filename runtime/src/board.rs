@@ -44,8 +44,10 @@ impl Step {
 /// The figures at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Figures {
-    /// Fills published, amendments included.
+    /// Fills published since the start, amendments included.
     pub fills: u64,
+    /// Fills published before the start, as far back as ingest remembers: a week.
+    pub earlier_fills: u64,
     /// Decisions by reason.
     pub decisions: BTreeMap<&'static str, u64>,
     /// Orders by the status they last reached, as far as this process saw.
@@ -82,6 +84,26 @@ impl Board {
     /// Ingest published `n` fills.
     pub fn fills(&self, n: u64) {
         self.lock().figures.fills += n;
+    }
+
+    /// Ingest found `n` fills that were published before.
+    pub fn earlier_fills(&self, n: u64) {
+        self.lock().figures.earlier_fills += n;
+    }
+
+    /// What decisions and orders came to before this process: counts go on from there.
+    pub fn go_on_from(
+        &self,
+        decisions: impl IntoIterator<Item = (schemas::Reason, u64)>,
+        orders: impl IntoIterator<Item = (schemas::OrderStatus, u64)>,
+    ) {
+        let figures = &mut self.lock().figures;
+        for (reason, n) in decisions {
+            *figures.decisions.entry(reason.as_str()).or_default() += n;
+        }
+        for (status, n) in orders {
+            *figures.orders.entry(status.as_str()).or_default() += n;
+        }
     }
 
     /// Decide recorded a decision.
@@ -155,6 +177,17 @@ mod tests {
         let orders = board.figures().orders;
         assert_eq!(orders.get("reserved"), Some(&0));
         assert_eq!(orders.get("open"), Some(&1));
+    }
+
+    #[test]
+    fn counts_go_on_where_they_stood() {
+        let board = Board::new();
+        board.go_on_from([(schemas::Reason::Ok, 5)], [(OrderStatus::Open, 2)]);
+        board.decision(schemas::Outcome::Placed, schemas::Reason::Ok);
+        board.order(Some(OrderStatus::Open), OrderStatus::Filled);
+        let figures = board.figures();
+        assert_eq!(figures.decisions.get("ok"), Some(&6));
+        assert_eq!((figures.orders.get("open"), figures.orders.get("filled")), (Some(&1), Some(&1)));
     }
 
     #[test]

@@ -185,7 +185,7 @@ impl Registry {
 
 /// A URL as it may be printed: whoever reads a log shall not read a password.
 pub fn without_login(url: &str) -> String {
-    let Ok(mut parsed) = reqwest::Url::parse(url) else {
+    let Some(mut parsed) = reqwest::Url::parse(url).ok().filter(reqwest::Url::has_host) else {
         // Nobody can say where in it a login would stand.
         return if url.contains('@') { "(not a URL)".to_owned() } else { url.to_owned() };
     };

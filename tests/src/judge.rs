@@ -148,7 +148,8 @@ pub fn every_order_is_placed_once(
         // A cancel that comes while an order waits for its turn ends it before it was ever sent.
         let withdrawn = attempt.status == "cancelled" && attempt.cancel_asked && !attempt.sent;
         let landed = !withdrawn
-            && ["open", "partially_filled", "matched", "filled", "cancelled"].contains(&attempt.status.as_str());
+            && ["open", "partially_filled", "matched", "filled", "cancelled"]
+                .contains(&attempt.status.as_str());
         assert!(
             there || !landed,
             "the ledger believes in an order that the venue does not have: {attempt:?}"

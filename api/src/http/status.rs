@@ -19,11 +19,13 @@ struct Latency {
     p99_us: u64,
 }
 
-/// The figures since the start of the process.
+/// The figures of this process; under `up`, decisions and orders count from the first start.
 #[derive(Debug, Serialize)]
 struct Status {
-    /// Fills published, amendments included.
+    /// Fills published since the start, amendments included.
     fills: u64,
+    /// Fills published before, as far back as ingest remembers.
+    earlier_fills: u64,
     /// Decisions by reason.
     decisions: BTreeMap<&'static str, u64>,
     /// Orders by the status they last reached.
@@ -37,11 +39,11 @@ struct Status {
 }
 
 async fn status(Extract(state): Extract<State>) -> Json<Status> {
-    let Figures { fills, decisions, orders, latency, lag, troubles } = state.board.figures();
+    let Figures { fills, earlier_fills, decisions, orders, latency, lag, troubles } = state.board.figures();
     let micros = |d: Duration| u64::try_from(d.as_micros()).unwrap_or(u64::MAX);
     let latency = latency
         .into_iter()
         .map(|(step, (p50, p99))| (step, Latency { p50_us: micros(p50), p99_us: micros(p99) }))
         .collect();
-    Json(Status { fills, decisions, orders, latency, lag, troubles })
+    Json(Status { fills, earlier_fills, decisions, orders, latency, lag, troubles })
 }

@@ -138,6 +138,7 @@ pub async fn run(ports: Ports, settings: Settings, stop: Stop) -> Result<(), Ing
         following: Following::default(),
         recovered: BTreeMap::new(),
         owned: BTreeSet::new(),
+        counted: BTreeSet::new(),
         watches: BTreeMap::new(),
     };
     let mut outcome = Ok(());
@@ -177,6 +178,8 @@ struct Stage {
     following: Following,
     recovered: BTreeMap<Address, Recovered>,
     owned: BTreeSet<i32>,
+    /// Partitions whose earlier fills are told: one that comes back holds our own too.
+    counted: BTreeSet<i32>,
     watches: BTreeMap<Address, Running>,
 }
 
@@ -206,6 +209,10 @@ impl Stage {
         let log = self.ports.log.clone();
         tracing::info!(event = runtime::signals::SINGLETON_CLAIM, stage = GROUP, partition = at.partition);
         let recovered = recover(&*log, &self.ports.codec, at.partition, self.ports.clock.now()).await?;
+        if self.counted.insert(at.partition) {
+            let known = recovered.values().map(|r| r.merger.len()).sum::<usize>();
+            self.ports.board.earlier_fills(u64::try_from(known).unwrap_or(u64::MAX));
+        }
         self.recovered.extend(recovered);
         // All of `targets`, from its start: full states, and few of them.
         let end = log.settled_extent(at).await?.end;
