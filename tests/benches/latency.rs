@@ -74,13 +74,45 @@ async fn measure(log: &str, rate: u32) {
         LogKind::Sqlite
     };
     let mut install = Install::new(BINARY, kind).await;
-    install.configure("[ingest]\npoll_ms = 20\nrequests_per_second = 100000\n");
-    // At most some 60 fills per leader and minute.
+    // At most some 300 fills per leader and minute; polls of all together stay at 500 a second, as a poll says
+    // nothing about what comes after it.
     let leaders = usize::try_from(rate).unwrap().clamp(4, 200);
+    let poll = leaders * 2;
+    install.configure(&format!("[ingest]\npoll_ms = {poll}\nrequests_per_second = 100000\n"));
+    // The same seed gives the same leaders: everybody follows them before they begin.
+    let followed = Venue::start(&install, rate, leaders).leaders.clone();
+    follow(&install, &followed);
     let venue = Venue::start(&install, rate, leaders);
+    assert_eq!(venue.leaders, followed, "another run has other leaders");
     install.venue(&venue.url);
     let stages = install.stages();
-    for (index, leader) in venue.leaders.iter().enumerate() {
+    let admin = install.admin().await;
+    let begin = now(&admin).await.plus(WARM_UP);
+    tokio::time::sleep(WARM_UP + MEASURED).await;
+    let end = now(&admin).await;
+    let steps = steps(&admin, &venue.url, begin, end).await;
+    let orders = steps.values().map(Vec::len).max().unwrap_or(0);
+    assert!(orders > 0, "no order reached the venue: nothing was measured");
+    for (name, mut micros) in steps {
+        micros.sort_unstable();
+        let at = |permille: usize| micros[(micros.len() - 1) * permille / 1_000];
+        let ms = |micros: i64| format!("{}.{}", micros / 1_000, micros.rem_euclid(1_000) / 100);
+        println!(
+            "| {log} | {rate} | {orders} | {} | {} | {} | {} |",
+            name.1,
+            ms(at(500)),
+            ms(at(990)),
+            ms(at(1_000))
+        );
+    }
+    for stage in stages {
+        stage.stop();
+    }
+}
+
+/// A tenant for each leader.
+fn follow(install: &Install, leaders: &[String]) {
+    for (index, leader) in leaders.iter().enumerate() {
         let tenant = format!("t{index}");
         install.ok(&["tenant", "create", &tenant]);
         install.ok(&[
@@ -110,31 +142,10 @@ async fn measure(log: &str, rate: u32) {
             "--set",
             "max_usdc_per_token=5000",
             "--set",
-            "max_open_orders=1000",
+            "max_open_orders=100",
             "--set",
             "max_fee_fraction=1",
         ]);
-    }
-    let admin = install.admin().await;
-    let begin = now(&admin).await.plus(WARM_UP);
-    tokio::time::sleep(WARM_UP + MEASURED).await;
-    let end = now(&admin).await;
-    let steps = steps(&admin, &venue.url, begin, end).await;
-    let orders = steps.values().map(Vec::len).max().unwrap_or(0);
-    for (name, mut micros) in steps {
-        micros.sort_unstable();
-        let at = |permille: usize| micros[(micros.len() - 1) * permille / 1_000];
-        let ms = |micros: i64| format!("{}.{}", micros / 1_000, micros.rem_euclid(1_000) / 100);
-        println!(
-            "| {log} | {rate} | {orders} | {} | {} | {} | {} |",
-            name.1,
-            ms(at(500)),
-            ms(at(990)),
-            ms(at(1_000))
-        );
-    }
-    for stage in stages {
-        stage.stop();
     }
 }
 
