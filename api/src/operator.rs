@@ -108,7 +108,7 @@ impl Operator {
         active: bool,
         reason: &str,
     ) -> Result<Control, AccountError> {
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = pgpool::begin(&self.pool).await?;
         // A gate locks the switches that it reads; one that is not there yet it cannot lock. It holds the
         // table, though, until it ends.
         sqlx::query("lock table poly_controls in exclusive mode").execute(&mut *transaction).await?;

@@ -1,5 +1,5 @@
 //! What tenants change, and that the log is told exactly that.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods, reason = "tests")]
 
 mod common;
 

@@ -1,5 +1,5 @@
 //! The relay: nothing is told twice for long, nothing is lost, and nobody speaks for another.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods, reason = "tests")]
 
 mod common;
 

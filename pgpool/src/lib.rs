@@ -3,26 +3,36 @@
 //! The driver counts a transaction once `BEGIN` is answered, and rolls back what it counted. A `begin` that is dropped
 //! between its request and its answer, as every `select!` may do, therefore leaves a connection inside a transaction that
 //! nobody knows of: the next one who is given that connection writes into it, is told that it is written, and none of it
-//! is ever committed. So each connection is asked, when it comes back, whether it is outside of any transaction; one that
-//! is not is closed, which rolls back what it held.
+//! is ever committed. So transactions begin by [`begin`] alone (a lint sees to it), which runs to its end whoever waits.
 
 use std::time::Duration;
 
-use sqlx::{Row, postgres::PgPoolOptions};
+use sqlx::{PgPool, Postgres, Transaction, postgres::PgPoolOptions};
 
 /// The longest that a connection is waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The options that every pool begins with.
 pub fn options(size: u32) -> PgPoolOptions {
-    PgPoolOptions::new().max_connections(size).acquire_timeout(PATIENCE).after_release(|connection, _| {
-        Box::pin(async move {
-            // As a simple query: there a transaction begins with its statement, unless it had begun before. In a failed
-            // transaction this is an error, and the connection is closed for that.
-            let outside = sqlx::raw_sql("select now() = statement_timestamp()").fetch_one(connection).await?;
-            outside.try_get(0)
-        })
-    })
+    PgPoolOptions::new().max_connections(size).acquire_timeout(PATIENCE)
+}
+
+/// Begins a transaction. May be dropped at any point: what was begun by then is rolled back.
+///
+/// # Errors
+/// No connection within its time, and what the server says.
+pub async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+    let pool = pool.clone();
+    #[expect(clippy::disallowed_methods, reason = "the one place where it cannot be dropped halfway")]
+    let begun = tokio::spawn(async move { pool.begin().await }).await;
+    match begun {
+        Ok(begun) => begun,
+        Err(ended) => match ended.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime is going down, and every connection with it.
+            Err(_) => Err(sqlx::Error::PoolClosed),
+        },
+    }
 }
 
 #[cfg(test)]
@@ -30,7 +40,7 @@ mod tests {
     use std::pin::pin;
 
     use futures_util::FutureExt;
-    use sqlx::{Executor, PgPool};
+    use sqlx::Executor;
 
     use super::*;
 
@@ -54,7 +64,7 @@ mod tests {
         let pool = pool().await;
         pool.execute("create table t (n int)").await.unwrap();
         for round in 0..200 {
-            cancelled_after(round % 7 + 1, pool.begin()).await;
+            cancelled_after(round % 7 + 1, begin(&pool)).await;
             sqlx::query("insert into t values ($1)")
                 .bind(i32::try_from(round).unwrap())
                 .execute(&pool)
@@ -73,7 +83,7 @@ mod tests {
         pool.execute("create table t (n int)").await.unwrap();
         for round in 0..100 {
             let write = async {
-                let mut transaction = pool.begin().await.unwrap();
+                let mut transaction = begin(&pool).await.unwrap();
                 sqlx::query("insert into t values (1)").execute(&mut *transaction).await.unwrap();
                 sqlx::query("select 1 / 0").execute(&mut *transaction).await.unwrap_err();
                 std::future::pending::<()>().await;
@@ -93,7 +103,7 @@ mod tests {
         for _ in 0..20 {
             assert_eq!(backend().await, first);
         }
-        let mut transaction = pool.begin().await.unwrap();
+        let mut transaction = begin(&pool).await.unwrap();
         sqlx::query("select 1").execute(&mut *transaction).await.unwrap();
         transaction.commit().await.unwrap();
         assert_eq!(backend().await, first);

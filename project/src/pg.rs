@@ -51,7 +51,7 @@ impl Decode<'_, Postgres> for Tz {
 
 /// A transaction of `app_user` on behalf of one person: sees and writes what belongs to them, nothing else.
 pub async fn begin_as(pool: &PgPool, user: UserId) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
-    let mut transaction = pool.begin().await?;
+    let mut transaction = pgpool::begin(pool).await?;
     sqlx::query("select set_config('app.current_user_id', $1, true)")
         .bind(user.to_string())
         .execute(&mut *transaction)

@@ -1,7 +1,7 @@
 //! A tenant sees its own rows only, through every role a request can reach; a machine role reaches only the
 //! tables listed for it (invariant 7). Everything here goes by direct SQL, as an attacker inside a request
 //! would.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods, reason = "tests")]
 
 mod common;
 

@@ -1,5 +1,6 @@
-//! From *ingest saw the fill* to *the venue received the order*: real processes, a real log, a real Postgres, orders
-//! over HTTP to the simulator, which runs as a process of its own.
+//! From *ingest saw the fill* to *the venue received the order*: a real log, a real Postgres, orders over HTTP to the
+//! simulator, which runs as a process of its own. On the SQLite log all stages are one process (`polymirror up`), on Kafka
+//! each is its own.
 //!
 //! `cargo bench -p system-tests --bench latency -- [sqlite|kafka] [RATE …]` prints a table for BENCHMARKS.md. Each tenant
 //! follows one leader, so that no tenant meets the 500 orders an hour that the code allows.
@@ -85,7 +86,8 @@ async fn measure(log: &str, rate: u32) {
     let venue = Venue::start(&install, rate, leaders);
     assert_eq!(venue.leaders, followed, "another run has other leaders");
     install.venue(&venue.url);
-    let stages = install.stages();
+    // The log in a file serves one process, as `make run` has it; Kafka serves a process for each stage.
+    let stages = if log == "kafka" { install.stages() } else { vec![install.up()] };
     let admin = install.admin().await;
     let begin = now(&admin).await.plus(WARM_UP);
     tokio::time::sleep(WARM_UP + MEASURED).await;

@@ -115,9 +115,18 @@ impl Install {
 
     /// Starts a stage as a process; its log goes to a file.
     pub fn stage(&self, name: &str) -> Stage {
+        self.start(name, &[name])
+    }
+
+    /// Everything in one process, as a person would have it, without the demo's tenant.
+    pub fn up(&self) -> Stage {
+        self.start("up", &["up", "--no-demo", "--plain"])
+    }
+
+    fn start(&self, name: &str, args: &[&str]) -> Stage {
         let log = self.dir.path().join(format!("{}.log", unique(name)));
         let file = std::fs::File::create(&log).unwrap();
-        let mut command = self.command(&[name]);
+        let mut command = self.command(args);
         command.env("RUST_LOG", "info,librdkafka=warn").stdout(file.try_clone().unwrap()).stderr(file);
         Stage { name: name.to_owned(), child: command.spawn().unwrap(), log }
     }

@@ -201,7 +201,7 @@ pub async fn tenants_see_their_own_rows_only(app_user: &PgPool, admin: &PgPool) 
     ] {
         for owner in &owners {
             let (account, user): (String, String) = (owner.get(0), owner.get(1));
-            let mut transaction = app_user.begin().await.unwrap();
+            let mut transaction = pgpool::begin(app_user).await.unwrap();
             sqlx::query("select set_config('app.current_user_id', $1, true)")
                 .bind(&user)
                 .execute(&mut *transaction)

@@ -66,6 +66,8 @@ pub async fn drain(
         if rows.is_empty() {
             return Ok(());
         }
+        // What came meanwhile has rung for itself.
+        let last = rows.len() < AT_ONCE;
         let records = rows.iter().map(|row| append(desk, row)).collect::<Result<Vec<_>, _>>()?;
         let places: Vec<_> =
             records.iter().map(|r| (r.to, position::hash(&stage.codec, &r.record))).collect();
@@ -76,6 +78,9 @@ pub async fn drain(
                 for ((at, hash), offset) in places.into_iter().zip(offsets) {
                     let log_id = stage.log.manifest().log_id;
                     ends.insert(at, StoredOffset { log_id, at, next: offset.next(), before: Some(hash) });
+                }
+                if last {
+                    return Ok(());
                 }
             }
             // It may be there: again, and readers drop what they know.

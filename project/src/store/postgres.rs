@@ -105,7 +105,7 @@ impl Store for PgStore {
     }
 
     async fn apply(&self, batch: &Batch) -> Result<(), StoreError> {
-        let mut transaction = self.0.begin().await.map_err(store_error)?;
+        let mut transaction = pgpool::begin(&self.0).await.map_err(store_error)?;
         // First, and in order: an overtaken batch touches nothing, and two never wait for each other
         // crosswise.
         for (at, (from, to)) in &batch.advances {

@@ -30,7 +30,7 @@ pub async fn gate(
     batch: Batch<'_>,
     keys: &dyn Sign,
 ) -> Result<Vec<Gated>, StoreError> {
-    let mut tx = store.pool.begin().await.map_err(failed)?;
+    let mut tx = pgpool::begin(&store.pool).await.map_err(failed)?;
     hold(&mut tx, &batch).await?;
     let wanted = Wanted::by(batch.items.iter().map(|i| &i.intent));
     let mut snapshots = lock_budgets(&mut tx, &wanted, &batch).await?;

@@ -240,7 +240,7 @@ impl Store for PostgresStore {
     }
 
     async fn approve(&self, id: Uuid, at: Timestamp) -> Result<(), StoreError> {
-        let mut tx = self.pool.begin().await.map_err(failed)?;
+        let mut tx = pgpool::begin(&self.pool).await.map_err(failed)?;
         // Revisions are counted per account, under the lock of its row: the api gives them under the same.
         sqlx::query(
             "select a.id from billing_accounts a
@@ -339,7 +339,7 @@ impl Store for PostgresStore {
         match Moved::between(before, after) {
             None => rows::update(&self.pool, &self.codec, before, after).await,
             Some(moved) => {
-                let mut tx = self.pool.begin().await.map_err(failed)?;
+                let mut tx = pgpool::begin(&self.pool).await.map_err(failed)?;
                 rows::move_position(&mut tx, after, moved).await?;
                 rows::update(&mut *tx, &self.codec, before, after).await?;
                 tx.commit().await.map_err(failed)
