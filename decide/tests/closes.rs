@@ -201,6 +201,35 @@ fn a_voided_buy_is_cancelled_and_what_it_filled_is_closed() {
 }
 
 #[test]
+fn a_voided_buy_that_is_only_open_is_cancelled_and_what_it_may_still_fill_is_to_be_closed() {
+    let mut scene = Scene::following(fixed());
+    let buy = fill(1, 1, Side::Buy, "25", "0.40", 0);
+    let other = scene.see(&fill(1, 2, Side::Buy, "25", "0.40", 0)).only().clone();
+    let first = scene.see(&buy).only().clone();
+    scene.order(&order(&other, 1, OrderStatus::Filled, ("9.75", "3.9975")));
+    scene.order(&order(&first, 1, OrderStatus::Open, ("0", "0")));
+    let given = scene.see(&voided(&buy));
+    let [IntentsEvent::CancelIntent(cancel), IntentsEvent::CloseIntent(close)] = given.intents.as_slice()
+    else {
+        panic!("{:?}", given.intents)
+    };
+    assert_eq!(cancel.cancels, first.idempotency_key);
+    // Nothing of what the other one filled.
+    assert_eq!((close.fraction_num, close.fraction_den), (0, 9_750_000));
+    // Where nothing at all is held the close is no more than that.
+    let mut scene = Scene::following(fixed());
+    scene.see(&buy);
+    let given = scene.see(&voided(&buy));
+    let IntentsEvent::CloseIntent(close) = &given.intents[1] else { panic!("{:?}", given.intents) };
+    assert_eq!((close.fraction_num, close.fraction_den), (0, 1));
+    // And where the order came to nothing there is nothing to do.
+    let mut scene = Scene::following(fixed());
+    let first = scene.see(&buy).only().clone();
+    scene.order(&order(&first, 1, OrderStatus::Cancelled, ("0", "0")));
+    assert!(scene.see(&voided(&buy)).reasons().is_empty());
+}
+
+#[test]
 fn a_voided_sell_gives_the_shares_back_and_drops_what_is_due() {
     let (mut scene, _) = holding(("9.75", "3.9975"));
     let sell = fill(1, 2, Side::Sell, "60", "0.50", 5);
@@ -232,6 +261,38 @@ fn removing_a_target_cancels_its_buys_and_sells_at_once_where_that_was_asked_for
         closing.revision = 8;
         scene.put(&closing);
         assert!(scene.cut().reasons().is_empty(), "once");
+    }
+}
+
+#[test]
+fn removing_a_target_and_keeping_its_positions_drops_the_closes_that_are_due() {
+    // At once, or after it was wound down for a while.
+    for wound_down in [false, true] {
+        let (mut scene, _) = holding(("9.75", "3.9975"));
+        let sells = [2, 3].map(|n| scene.see(&fill(1, n, Side::Sell, "60", "0.50", 5)).only().clone());
+        let mut row = target(1, 1, fixed());
+        row.revision = 2;
+        if wound_down {
+            row.status = TargetStatus::Closing;
+            scene.put(&row);
+            scene.cut();
+        }
+        (row.revision, row.status, row.keep_positions) = (3, TargetStatus::Removed, true);
+        scene.put(&row);
+        let given = scene.cut();
+        let dropped: Vec<_> = given
+            .intents
+            .iter()
+            .map(|i| match i {
+                IntentsEvent::CancelIntent(cancel) => (cancel.cancels, cancel.cause.as_str()),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(dropped, sells.map(|d| (d.idempotency_key, "removed")), "{wound_down}");
+        row.revision = 4;
+        scene.put(&row);
+        assert!(scene.cut().reasons().is_empty(), "once");
+        assert!(scene.see(&fill(1, 4, Side::Sell, "80", "0.50", 6)).reasons().is_empty(), "and kept");
     }
 }
 

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fs, path::PathBuf, sync::Arc};
 use decide::{
     core::Core,
     cut::{INPUTS, Slice, read},
-    fixtures::{T0, at, history},
+    fixtures::{T0, at, backfill, history, seldom},
     plan::{PLAN_VERSION, VERSIONS},
 };
 use eventlog::{
@@ -50,7 +50,13 @@ fn recorded(codec: &Codec) -> String {
     let chance = Chance::seeded(2);
     let mut lines = Vec::new();
     let mut ends = [0i64; 3];
-    for (n, some) in (0i64..).zip(history(codec, 6, 400).chunks(5)) {
+    // So much of a past that `auto` comes to judge by it.
+    let mut records = backfill(codec, 2, 48);
+    records.extend(history(codec, 21, 520));
+    // Behind the targets and snapshots with which a history begins.
+    let begun = 48 + 14;
+    records.splice(begun..begun, seldom(codec));
+    for (n, some) in (0i64..).zip(records.chunks(5)) {
         let mut slices = ends.map(|end| Slice::nothing(Offset(end)));
         for (topic, _, record) in some {
             let i = INPUTS.iter().position(|t| t == topic).unwrap();
@@ -61,7 +67,8 @@ fn recorded(codec: &Codec) -> String {
             slices[i].until = Offset(ends[i]);
             lines.push(line(*topic, record));
         }
-        let staged = core.stage(slices, at(n * 5), &mut || chance.bytes()).unwrap();
+        let clock = at((n * 5 - 60).max(0));
+        let staged = core.stage(slices, clock, &mut || chance.bytes()).unwrap();
         lines.push(line(Topic::Decisions, &staged.record));
         lines.extend(staged.decisions.iter().map(|d| line(Topic::Decisions, &d.record)));
         lines.extend(staged.intents.iter().map(|(_, record)| line(Topic::Intents, record)));
@@ -138,15 +145,26 @@ async fn every_recorded_history_is_decided_the_same_way_today() {
 fn the_history_that_is_recorded_meets_most_rules() {
     let codec = Codec::bundled().unwrap();
     let mut reasons: BTreeMap<Reason, usize> = BTreeMap::new();
+    let mut exits: BTreeMap<String, usize> = BTreeMap::new();
     for append in records(&recorded(&codec)) {
         if append.to.topic == Topic::Decisions
             && let DecisionsEvent::Decision(d) = codec.decode(&append.record.value.unwrap()).unwrap()
         {
             *reasons.entry(d.reason).or_default() += 1;
+            let scheme = d.fill_id.as_str().split(':').take(2).collect::<Vec<_>>().join(":");
+            if d.fill_id.as_str().starts_with("exit:") {
+                *exits.entry(scheme).or_default() += 1;
+            }
         }
     }
     for reason in [
         Reason::Ok,
+        Reason::LayerScaleIn,
+        Reason::HedgeFollowup,
+        Reason::BelowTargetPercentile,
+        Reason::FollowupPositionTooSmall,
+        Reason::TargetPositionBelowThreshold,
+        Reason::FollowupNotNeeded,
         Reason::SlippageExceeded,
         Reason::TargetClosing,
         Reason::BeforeBaselineSnapshot,
@@ -167,4 +185,6 @@ fn the_history_that_is_recorded_meets_most_rules() {
     ] {
         assert!(reasons.contains_key(&reason), "{reason} does not occur: {reasons:?}");
     }
+    let rules: Vec<&str> = exits.keys().map(String::as_str).collect();
+    assert_eq!(rules, ["exit:sell_winners_at", "exit:stop_loss", "exit:take_profit"]);
 }

@@ -569,6 +569,7 @@ static NEXT: &[Version] = &[
         },
         limit: VERSIONS[0].limit,
         close: VERSIONS[0].close,
+        exit: VERSIONS[0].exit,
         migrate: |_| {},
     },
 ];

@@ -16,21 +16,24 @@
 //! | `target_dominant_other_side` | 9: too little of the leader's cost lies on this side |
 //! | `vwap_floor_breach` | 10: the leader pays more than its own average |
 //! | `below_market_min` | 11: the size is below the floor, or the floor above `max_usdc_per_trade` |
-//! | `decision_failed` | 11: a setting is missing or not supported by this version; figures out of range |
+//! | `below_target_percentile` | 11, scaled: the leader spent less on the token than it mostly does |
+//! | `followup_not_needed` | 11, `position_gap` and hedges: we have what the leader's position calls for |
+//! | `followup_position_too_small` | 11, hedges: there is too little to hedge |
+//! | `target_position_below_threshold` | 11, layers and hedges: the leader's own is too small to follow |
+//! | `decision_failed` | 11: a setting that the sizing needs is missing; figures out of range |
 //! | `position_cap_reached` | 12: no room under `max_usdc_per_token` |
 //! | `already_resting` | 13: enough BUYs rest on the token |
 //! | `fee_too_high`, `slippage_exceeded` | 14: the taker fee; no depth within the limit |
-//! | `ok` | 15: placed |
+//! | `ok` | 15: placed; a close, whether the leader asked for it or not |
+//! | `layer_scale_in`, `hedge_followup` | 15: placed on top of what we hold; placed against it |
 //!
-//! `below_target_percentile`, `followup_position_too_small`, `target_position_below_threshold`,
-//! `followup_not_needed`, `layer_scale_in` and `hedge_followup` belong to sizings and follow-ups that version 1
-//! does not know ([`unsupported`]).
+//! Which setting has which default and effect: [`settings`].
 
 pub mod settings;
 pub mod v1;
 
 use schemas::{
-    ConditionId, Outcome, PositionBranch, Price, Reason, Sizing, Tick, Timestamp, Usdc,
+    ConditionId, Outcome, PositionBranch, Price, Reason, Tick, Timestamp, Usdc,
     events::{Inputs, Order, OwnView, Policy},
 };
 
@@ -46,6 +49,7 @@ pub const VERSIONS: &[Version] = &[Version {
     plan: v1::plan,
     limit: v1::price::buy_limit,
     close: v1::sell::close,
+    exit: v1::exit::due,
     migrate: |_| {},
 }];
 
@@ -62,6 +66,8 @@ pub struct Version {
     pub limit: fn(Price, Tick, &Policy) -> Price,
     /// A close without a SELL of the leader.
     pub close: fn(&OwnView, Part, bool) -> Planned,
+    /// Whether a position is to be closed at what is bid for it now, without the leader.
+    pub exit: fn(&Policy, &OwnView, Price) -> Option<Exit>,
     /// Makes a state of the version before into one of this version: pure, and kept as long as the version.
     pub migrate: fn(&mut State),
 }
@@ -87,6 +93,28 @@ impl Part {
     /// `num / den` held between zero and one; all of it where `den` says nothing.
     pub fn clamped(num: i64, den: i64) -> Self {
         if den <= 0 || num >= den { Self::WHOLE } else { Self { num: num.max(0), den } }
+    }
+}
+
+/// A rule by which a position is closed without the leader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// `take_profit_fraction`.
+    TakeProfit,
+    /// `stop_loss_fraction`.
+    StopLoss,
+    /// `sell_winners_at`.
+    SellWinners,
+}
+
+impl Exit {
+    /// The rule as the close's cause id names it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::TakeProfit => "take_profit",
+            Self::StopLoss => "stop_loss",
+            Self::SellWinners => "sell_winners_at",
+        }
     }
 }
 
@@ -129,7 +157,11 @@ impl Planned {
     pub const fn placed(branch: PositionBranch, order: Order) -> Self {
         Self {
             outcome: Outcome::Placed,
-            reason: Reason::Ok,
+            reason: match branch {
+                PositionBranch::Layer => Reason::LayerScaleIn,
+                PositionBranch::Hedge => Reason::HedgeFollowup,
+                PositionBranch::None | PositionBranch::NewEntry | PositionBranch::SellClose => Reason::Ok,
+            },
             branch,
             order: Some(order),
             error: None,
@@ -138,14 +170,8 @@ impl Planned {
     }
 }
 
-/// Whether the newest plan knows a sizing. One it does not know is decided as `decision_failed`; whoever takes
-/// policies from people refuses them first.
-pub const fn supports(sizing: Sizing) -> bool {
-    matches!(sizing, Sizing::MinBet | Sizing::Fixed | Sizing::Ratio | Sizing::MirrorFillExact)
-}
-
-/// What of a policy the newest plan cannot keep: the text names the setting and what to do. `None`: all of it
-/// can be kept.
+/// What the newest plan misses in a policy: the text names the setting and what to do. Under such a policy every
+/// BUY would be `decision_failed`; whoever takes policies from people refuses it first. `None`: it can be kept.
 pub fn unsupported(policy: &Policy) -> Option<String> {
     v1::unsupported(policy)
 }

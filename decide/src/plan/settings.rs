@@ -4,7 +4,11 @@
 //! |---|---|---|
 //! | `max_usdc_per_trade` | $5.00 | clamps the dollars of one BUY; a floor that costs more is not bought |
 //! | `max_usdc_per_token` | $25.00 | open cost and pending BUYs of a token stay below it |
-//! | `below_floor` | `floor` for `min_bet`; `accumulate` for `ratio`; else `skip` | what a desire below the floor comes to |
+//! | `usdc_per_trade` | none: `fixed` needs it | the desired dollars of `fixed` |
+//! | `ratio` | none: `ratio` needs it | our dollars for one of the leader's |
+//! | `gap_range_max`, `gap_max_alloc` | none: `position_gap` needs both | the leader's growth at which the most is spent; the most |
+//! | `mirror_filter_percentile` | 75, held between 50 and 99 | the percentile of the gate of scaled sizing, and of layers |
+//! | `below_floor` | `floor` for `min_bet`; `accumulate` for `ratio`; else `skip`; `auto` as what it stands for | what a desire below the floor comes to |
 //! | `placement` | `mirror_limit` | rests as GTD, or `market_fak`: takes what is there |
 //! | `order_ttl_s` | 600, at least 240 | how long a limit order rests |
 //! | `max_fill_age_s` | 120 | an older BUY of the leader is not followed |
@@ -14,8 +18,12 @@
 //! | `max_fee_fraction` | 5 % | a taker fee above this part of the notional is too much |
 //! | `min_target_side_fraction` | 20 % for `min_bet`, scaled and `auto`; else off (0) | rule 9 |
 //! | `vwap_tolerance` | $0.005 for `min_bet`, scaled and `auto`; else off (below 0) | rule 10 |
-//! | `follow_ups` | off | every BUY is a new entry |
+//! | `follow_ups` | off | `min_bet`, scaled and `auto`: BUYs on a token we hold, or against it, are layers and hedges; off, and for other sizings, every BUY is a new entry |
 //! | `sell_policy` | `fraction` | the leader's fraction is sold, or everything |
+//! | `take_profit_fraction` | off | sells everything once the best bid is worth this part more than what is held cost |
+//! | `stop_loss_fraction` | off | the same, once it is worth this part less |
+//! | `sell_winners_at` | off | the same, once the best bid reaches this price |
+//! | `exit_slippage_fraction`, `exit_floor_fraction`, `min_close_usdc` | the gate's | travel with a close |
 //! | `allow_both_sides` | off | asked at the gate |
 //! | filters | off | rule 8; what is not known says no to a filter that needs it |
 
@@ -52,6 +60,10 @@ pub struct Settings {
     pub min_target_side_fraction: i64,
     /// Rule 10; absent: off.
     pub vwap_tolerance: Option<Price>,
+    /// Whether BUYs on what we hold, or against it, are follow-ups.
+    pub follow_ups: bool,
+    /// The percentile of the gate, where the sizing asks for percentiles.
+    pub percentile: Option<u32>,
     /// Whether a SELL is followed by its fraction or by everything.
     pub sell_policy: SellPolicy,
     /// Asked at the gate.
@@ -65,7 +77,15 @@ const LEAST_TTL_S: i32 = 240;
 impl Settings {
     /// The settings of a policy.
     pub fn of(policy: &Policy) -> Self {
-        let judged = matches!(policy.sizing, Sizing::MinBet | Sizing::TargetPercentileScaled | Sizing::Auto);
+        Self::sized(policy, policy.sizing)
+    }
+
+    /// The settings of a policy whose BUYs are sized like this: what `auto` stands for.
+    pub fn sized(policy: &Policy, sizing: Sizing) -> Self {
+        let judged = matches!(sizing, Sizing::MinBet | Sizing::TargetPercentileScaled | Sizing::Auto);
+        let follow_ups = judged && policy.follow_ups == Some(true);
+        let measured = follow_ups || matches!(sizing, Sizing::TargetPercentileScaled | Sizing::Auto);
+        let percent = policy.mirror_filter_percentile.unwrap_or(75).clamp(50, 99).unsigned_abs();
         let (ticks, fraction) = match (policy.max_slippage_ticks, policy.max_slippage_fraction) {
             (None, None) => (1, 20_000),
             (ticks, fraction) => (i64::from(ticks.unwrap_or(0)), fraction.unwrap_or(0)),
@@ -74,7 +94,7 @@ impl Settings {
         Self {
             max_usdc_per_trade: policy.max_usdc_per_trade.unwrap_or(Usdc::from_units(5)),
             max_usdc_per_token: policy.max_usdc_per_token.unwrap_or(Usdc::from_units(25)),
-            below_floor: policy.below_floor.unwrap_or(match policy.sizing {
+            below_floor: policy.below_floor.unwrap_or(match sizing {
                 Sizing::MinBet => BelowFloor::Floor,
                 Sizing::Ratio => BelowFloor::Accumulate,
                 _ => BelowFloor::Skip,
@@ -95,6 +115,8 @@ impl Settings {
                 0
             }),
             vwap_tolerance: vwap.filter(|t| t.micro() >= 0),
+            follow_ups,
+            percentile: measured.then_some(percent),
             sell_policy: policy.sell_policy.unwrap_or(SellPolicy::Fraction),
             allow_both_sides: policy.allow_both_sides.unwrap_or(false),
         }
@@ -167,6 +189,32 @@ mod tests {
         assert_eq!((s.below_floor, s.min_target_side_fraction), (BelowFloor::Skip, 0));
         assert_eq!(s.vwap_tolerance, None);
         assert_eq!(Settings::of(&defaults(Sizing::Ratio)).below_floor, BelowFloor::Accumulate);
+    }
+
+    #[test]
+    fn auto_has_the_settings_of_what_it_stands_for() {
+        let auto = defaults(Sizing::Auto);
+        for kind in [Sizing::MinBet, Sizing::TargetPercentileScaled] {
+            assert_eq!(Settings::sized(&auto, kind), Settings::of(&defaults(kind)), "{kind}");
+        }
+        let s = Settings::of(&auto);
+        assert_eq!((s.min_target_side_fraction, s.vwap_tolerance), (200_000, Some(Price::from_micro(5_000))));
+    }
+
+    #[test]
+    fn percentiles_are_asked_for_by_the_sizings_that_read_them() {
+        let with = |sizing, percent, follow_ups| {
+            let policy = Policy { mirror_filter_percentile: percent, follow_ups, ..defaults(sizing) };
+            let s = Settings::of(&policy);
+            (s.percentile, s.follow_ups)
+        };
+        assert_eq!(with(Sizing::Auto, None, None), (Some(75), false));
+        assert_eq!(with(Sizing::TargetPercentileScaled, Some(60), Some(false)), (Some(60), false));
+        assert_eq!(with(Sizing::TargetPercentileScaled, Some(49), Some(true)), (Some(50), true));
+        assert_eq!(with(Sizing::TargetPercentileScaled, Some(100), None), (Some(99), false));
+        assert_eq!(with(Sizing::MinBet, Some(60), None), (None, false));
+        assert_eq!(with(Sizing::MinBet, Some(60), Some(true)), (Some(60), true));
+        assert_eq!(with(Sizing::Fixed, Some(60), Some(true)), (None, false), "not for these");
     }
 
     #[test]

@@ -235,6 +235,9 @@ impl State {
     /// A fill that never happened: the wallet's position goes back. Answers whether it had counted.
     pub(crate) fn fold_voided(&mut self, voided: &FillVoided, clock: Timestamp) -> Option<FillId> {
         let key: SeenKey = (voided.wallet, voided.tx, voided.asset.clone(), voided.side);
+        if voided.side == Side::Buy {
+            self.void_bought(&(voided.wallet, voided.asset.clone(), voided.tx), voided.revision);
+        }
         let seen = self.seen.get(&key).cloned()?;
         if !seen.shares.is_positive() {
             return None;

@@ -1,26 +1,37 @@
 //! What decide remembers of one partition: the fold of the cuts' inputs, in their order, and of its own decisions.
 //!
 //! - [`leader`]: what the followed wallets hold, and the fills seen of them.
-//! - [`own`]: what our copies hold and have on their way.
+//! - [`sample`]: what they spent on each token in a month, and [`ranked`]: its percentiles.
+//! - [`baselines`]: where they stood on a condition when a target was activated.
+//! - [`own`]: what our copies hold and have on their way. [`closing`]: the closes asked for of it.
 //! - [`targets`]: who follows whom, and how.
 //! - [`tracked`]: how a batch is staged and, if its commit fails, taken back.
 //!
 //! Sorted maps only, no clock but the cut's, no I/O: the same cuts give the same state, byte for byte
 //! ([`State::to_bytes`]).
 
+pub mod baselines;
+pub mod closing;
 pub mod leader;
 pub mod own;
+pub mod ranked;
+pub mod sample;
 pub mod targets;
 pub mod tracked;
 
 use std::{io, time::Duration};
 
-use schemas::{Address, AssetId, BillingAccountId, IdempotencyKey, Mode, NaturalKey, TargetRowId, Timestamp};
+use schemas::{
+    Address, AssetId, BillingAccountId, IdempotencyKey, Mode, NaturalKey, TargetRowId, Timestamp, Usdc,
+};
 use serde::{Deserialize, Serialize};
 
 use self::{
+    baselines::BaselineKey,
+    closing::Closing,
     leader::{ChangeKey, ChangeSeen, Followed, Holding, Seen, SeenKey},
     own::{Done, Kept, Open, OrderKey, OwnKey, Position},
+    sample::{BoughtKey, Sample},
     targets::{Follower, Row},
     tracked::Tracked,
 };
@@ -45,6 +56,10 @@ pub struct State {
     pub(crate) seen: Tracked<SeenKey, Seen>,
     /// The position changes folded.
     pub(crate) changes: Tracked<ChangeKey, ChangeSeen>,
+    /// What the leaders spent in a month.
+    pub(crate) sample: Sample,
+    /// What the leaders' cost on a condition was when a row was activated.
+    pub(crate) baselines: Tracked<BaselineKey, Usdc>,
     /// What our copies hold.
     pub(crate) positions: Tracked<OwnKey, Position>,
     /// Orders that are not final, and placed intents that no order event speaks of yet.
@@ -53,6 +68,8 @@ pub struct State {
     pub(crate) done: Tracked<OrderKey, Done>,
     /// Desires kept for the next.
     pub(crate) kept: Tracked<OwnKey, Kept>,
+    /// Closes asked for of positions that are not flat.
+    pub(crate) closing: Tracked<OwnKey, Closing>,
     /// Close requests answered.
     pub(crate) requests: Tracked<IdempotencyKey, Timestamp>,
     /// When what can be forgotten may be.
@@ -80,6 +97,8 @@ impl Sequence {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Expiring {
     Seen(SeenKey),
+    /// A BUY that leaves the sample.
+    Bought(BoughtKey),
     Change(ChangeKey),
     Done(OrderKey),
     /// A placed intent without any order event.
@@ -96,10 +115,13 @@ impl State {
         self.holdings.keep();
         self.seen.keep();
         self.changes.keep();
+        self.sample.keep();
+        self.baselines.keep();
         self.positions.keep();
         self.open.keep();
         self.done.keep();
         self.kept.keep();
+        self.closing.keep();
         self.requests.keep();
         self.expiries.keep();
         self.sequence.kept = self.sequence.now;
@@ -113,10 +135,13 @@ impl State {
         self.holdings.undo();
         self.seen.undo();
         self.changes.undo();
+        self.sample.undo();
+        self.baselines.undo();
         self.positions.undo();
         self.open.undo();
         self.done.undo();
         self.kept.undo();
+        self.closing.undo();
         self.requests.undo();
         self.expiries.undo();
         self.sequence.now = self.sequence.kept;
@@ -137,6 +162,7 @@ impl State {
                         self.seen.remove(&key);
                     }
                 }
+                Expiring::Bought(key) => self.sample.remove(&key),
                 Expiring::Change(key) => {
                     self.changes.remove(&key);
                 }
@@ -148,6 +174,7 @@ impl State {
                 Expiring::Silent(key) => {
                     if self.open.get(&key).is_some_and(|open| open.revision.is_none()) {
                         self.open.remove(&key);
+                        self.settle(&key.own, clock);
                     }
                 }
                 Expiring::Request(key) => {
@@ -181,7 +208,7 @@ impl State {
     }
 
     /// How much is remembered, by kind: for logs and tests.
-    pub fn sizes(&self) -> [(&'static str, usize); 6] {
+    pub fn sizes(&self) -> [(&'static str, usize); 9] {
         [
             ("targets", self.rows.len()),
             ("wallets", self.followed.len()),
@@ -189,6 +216,9 @@ impl State {
             ("seen", self.seen.len()),
             ("positions", self.positions.len()),
             ("open", self.open.len()),
+            ("bought", self.sample.len()),
+            ("baselines", self.baselines.len()),
+            ("closing", self.closing.len()),
         ]
     }
 }

@@ -134,6 +134,7 @@ impl State {
     pub(crate) fn fold_placed(&mut self, placed: Placed) {
         let sequence = self.sequence.next();
         self.kept.remove(&placed.key.own);
+        self.fold_bought_more(&placed.key.own);
         self.expire(placed.until, Expiring::Silent(placed.key.clone()));
         self.set_replaced(&placed.key, placed.replaces, true);
         self.open.set(
@@ -214,7 +215,8 @@ impl State {
                     until,
                 },
             );
-            self.expire(until, Expiring::Done(key));
+            self.expire(until, Expiring::Done(key.clone()));
+            self.settle(&key.own, clock);
             return;
         }
         if done.is_some() {
@@ -294,7 +296,8 @@ impl State {
         for own in ended {
             if let Some(mut p) = self.positions.get(&own).cloned() {
                 (p.held, p.cost) = (Shares::ZERO, Usdc::ZERO);
-                self.positions.set(own, p);
+                self.positions.set(own.clone(), p);
+                self.forget_closes(&own);
             }
         }
     }
@@ -309,6 +312,8 @@ impl State {
             .collect();
         for (own, position) in moved {
             self.positions.remove(&own);
+            // What was due is due of an id that is held no more: better asked for again than never.
+            self.forget_closes(&own);
             let there = OwnKey { asset: to.clone(), ..own };
             let mut p = self.positions.get(&there).cloned().unwrap_or(Position {
                 condition: position.condition,
@@ -346,6 +351,7 @@ impl State {
             pending: Shares::ZERO,
             closed: false,
             exposure: cost,
+            held_cost: Some(cost),
             opposite_held: Shares::ZERO,
             opposite_exposure: Usdc::ZERO,
             resting: 0,
@@ -375,7 +381,8 @@ impl State {
             if let Some(p) = self.positions.get(&other) {
                 (view.opposite_held, view.opposite_exposure) = (p.held, p.cost);
             }
-            for (_, open) in self.open_of(&other, clock).filter(|(_, open)| open.side == Side::Buy) {
+            let buys = self.open_of(&other, clock).filter(|(_, open)| open.side == Side::Buy);
+            for (_, open) in buys.filter(|(_, open)| !open.replaced) {
                 view.opposite_exposure = view.opposite_exposure.saturating_add(open.pending());
             }
         }

@@ -25,6 +25,7 @@ impl State {
         if before.as_ref().is_some_and(|row| row.revision >= target.revision) {
             return None;
         }
+        self.reset_baselines(before.as_ref(), &target);
         let row = Arc::new(target);
         self.rows.set(row.target_row_id, row.clone());
         let follower = (row.wallet, row.billing_account_id, row.target_row_id);

@@ -90,12 +90,17 @@ impl<K: Ord + Clone, V: Clone> Tracked<K, V> {
 
     /// Takes back what was done since the last [`Tracked::keep`].
     pub fn undo(&mut self) {
-        while let Some((key, before)) = self.journal.pop() {
-            match before {
-                Some(value) => self.map.insert(key, value),
-                None => self.map.remove(&key),
-            };
-        }
+        while self.undo_last().is_some() {}
+    }
+
+    /// Takes back the last thing that was done since: of which entry, what it was, and what it is again.
+    pub fn undo_last(&mut self) -> Option<(K, Option<V>, Option<V>)> {
+        let (key, before) = self.journal.pop()?;
+        let done = match before.clone() {
+            Some(value) => self.map.insert(key.clone(), value),
+            None => self.map.remove(&key),
+        };
+        Some((key, done, before))
     }
 }
 

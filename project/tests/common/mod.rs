@@ -284,6 +284,7 @@ pub fn decision(tenant: Tenant, partition: i32, cut: i64, number: u32, reason: R
                 oldest_limit: None,
                 oldest_unfilled: None,
                 kept: Usdc::ZERO,
+                held_cost: None,
             },
             leader: LeaderView {
                 known: true,
@@ -296,6 +297,7 @@ pub fn decision(tenant: Tenant, partition: i32, cut: i64, number: u32, reason: R
                 percentile: None,
                 percentile_99: None,
                 sample: None,
+                spent: None,
             },
             policy: policy(),
         },

@@ -75,6 +75,8 @@ record! {
         oldest_unfilled: Option<Usdc>,
         /// Dollars kept from desires that were below the floor.
         kept: Usdc,
+        /// What the shares held cost, without what is pending.
+        held_cost: Option<Usdc>,
     }
 }
 
@@ -101,6 +103,8 @@ record! {
         percentile_99: Option<Usdc>,
         /// Tokens in the sample of the percentiles.
         sample: Option<i32>,
+        /// What the wallet spent on the token within the sample, this fill included, where the sizing asks for it.
+        spent: Option<Usdc>,
     }
 }
 

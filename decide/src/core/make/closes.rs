@@ -113,12 +113,18 @@ impl Maker<'_> {
             };
             let planned = match voided.side {
                 Side::Buy => {
-                    let part = Part::clamped(filled.micro(), own.held.micro());
-                    let sells = filled.is_positive() && own.held.is_positive();
+                    // What is open may fill before the cancel lands: the gate closes what that one order filled.
+                    let part = if own.held.is_positive() {
+                        Part::clamped(filled.micro(), own.held.micro())
+                    } else {
+                        Part { num: 0, den: 1 }
+                    };
+                    let sells = open || (filled.is_positive() && own.held.is_positive());
                     self.close(&own, sells.then_some(part), open.then_some(copied))
                 }
                 Side::Sell => {
                     let ours = own.held.is_positive() || own.pending.is_positive();
+                    self.state.drop_close(&key.own, copied);
                     self.close(&own, None, ours.then_some(copied))
                 }
             };
@@ -130,8 +136,8 @@ impl Maker<'_> {
         Ok(())
     }
 
-    /// A target added or changed. One that is being removed has its BUYs cancelled, and where that was asked for
-    /// its positions closed.
+    /// A target added or changed. One that is being removed has its BUYs cancelled; where that was asked for its
+    /// positions are closed, or kept: then the closes that are due and not sent are dropped.
     pub(super) fn on_target(&mut self, offset: Offset, target: TargetState) -> Result<(), DecideError> {
         let Some((before, row)) = self.state.fold_target(target) else {
             return Ok(());
@@ -140,7 +146,9 @@ impl Maker<'_> {
         let Some(before) = before else { return Ok(()) };
         let ending = ends(row.status) && !ends(before.status);
         let closing = ends(row.status) && row.close_now && !(before.close_now && ends(before.status));
-        if !ending && !closing {
+        let keeping =
+            ends(row.status) && row.keep_positions && !(before.keep_positions && ends(before.status));
+        if !ending && !closing && !keeping {
             return Ok(());
         }
         let tokens = self.state.tokens_of(row.wallet, row.billing_account_id, row.mode, self.clock);
@@ -151,12 +159,17 @@ impl Maker<'_> {
             };
             let subject = self.own_cause(&row, fill_id, &asset, condition, row.changed_at, offset);
             let own = self.own_view(&row, &subject);
-            let cancels: Vec<IdempotencyKey> = self
+            let whose = own_key(row.wallet, row.billing_account_id, row.mode, &asset);
+            let mut cancels: Vec<IdempotencyKey> = self
                 .state
-                .open_of(&own_key(row.wallet, row.billing_account_id, row.mode, &asset), self.clock)
+                .open_of(&whose, self.clock)
                 .filter(|(_, open)| open.side == Side::Buy)
                 .map(|(key, _)| key.key)
                 .collect();
+            if keeping {
+                cancels.extend(self.state.closes_of(&whose));
+                self.state.forget_closes(&whose);
+            }
             let ours = own.held.is_positive() || own.pending.is_positive();
             let whole = (closing && ours).then_some(Part::WHOLE);
             if let Some(planned) = self.close(&own, whole, cancels) {
@@ -202,7 +215,7 @@ impl Maker<'_> {
     }
 
     /// A close that the leader did not ask for.
-    fn own_cause<'s>(
+    pub(super) fn own_cause<'s>(
         &self,
         row: &Row,
         fill_id: FillId,
@@ -268,6 +281,6 @@ impl Maker<'_> {
 }
 
 /// A cause id. `None` for text that is none: a request id of hundreds of characters.
-fn cause(text: &str) -> Option<FillId> {
+pub(super) fn cause(text: &str) -> Option<FillId> {
     text.parse().ok()
 }

@@ -1,8 +1,10 @@
 //! One cut in the making: each input folded and, where it asks for decisions, decided for every subscribed tenant.
 //!
-//! [`closes`]: what is closed without a SELL of the leader. [`write`]: decisions and intents as records.
+//! [`closes`]: what is closed without a SELL of the leader. [`exits`]: what our own rules close. [`write`]: decisions
+//! and intents as records.
 
 mod closes;
+mod exits;
 mod write;
 
 use eventlog::{Offset, Record};
@@ -36,6 +38,13 @@ pub struct Decided {
     pub leaf: Hash32,
     /// When ingest saw what asked for it.
     pub observed_at: Timestamp,
+}
+
+impl Subject<'_> {
+    /// What kind of fill or cause it is: the first part of its id.
+    fn scheme(&self) -> &str {
+        self.fill_id.as_str().split(':').next().unwrap_or_default()
+    }
 }
 
 /// What a decision is about, the same for every tenant.
@@ -101,13 +110,16 @@ impl Maker<'_> {
                 self.state.fold_resolved(&resolved);
                 Ok(())
             }
-            // Watermarks are ingest's; marks decide nothing in version 1.
-            FillsEvent::Watermark(_) | FillsEvent::TokenMarked(_) => Ok(()),
+            FillsEvent::TokenMarked(mark) => self.on_marked(offset, &mark),
+            // Watermarks are ingest's.
+            FillsEvent::Watermark(_) => Ok(()),
         }
     }
 
-    /// A fill: one decision for each subscribed tenant, unless it repeats, or is history.
+    /// A fill: one decision for each subscribed tenant, unless it repeats, or is history. History, and what came late,
+    /// count for percentiles alone.
     fn on_fill(&mut self, offset: Offset, fill: &Fill) -> Result<(), DecideError> {
+        self.state.fold_bought(fill, self.clock);
         match fill.kind {
             FillKind::New | FillKind::Amendment => {}
             FillKind::History | FillKind::Late => return Ok(()),
@@ -123,6 +135,13 @@ impl Maker<'_> {
         }
         let opposite = fill.facts.as_ref().and_then(|f| f.opposite(&fill.asset));
         let leader = self.leader_view(fill.wallet, opposite, moved.before, moved.after);
+        if leader.known && fill.facts.is_some() {
+            // Without facts the other token's cost is not known, and without the snapshot neither: the baseline waits.
+            let cost = moved.before.cost.saturating_add(leader.opposite_cost);
+            for row in &rows {
+                self.state.fold_baseline(row.target_row_id, fill.condition_id, cost);
+            }
+        }
         let key = IdempotencyKey::of(TargetId::of_wallet(fill.wallet), &moved.fill_id);
         let subject = Subject {
             wallet: fill.wallet,
@@ -180,7 +199,23 @@ impl Maker<'_> {
             percentile: None,
             percentile_99: None,
             sample: None,
+            spent: None,
         }
+    }
+
+    /// What of the leader's side differs from row to row: baselines, and the percentiles that a sizing asks for.
+    fn leader_for(&self, row: &Row, subject: &Subject) -> LeaderView {
+        let mut view = subject.leader.clone();
+        view.baseline = self.state.baseline(row.target_row_id, subject.condition);
+        let percent = (self.version.settings)(&row.policy).percentile;
+        if let Some(percent) = percent.filter(|_| subject.side == Side::Buy) {
+            let sample = &self.state.sample;
+            view.percentile = sample.percentile(subject.wallet, percent);
+            view.percentile_99 = sample.percentile(subject.wallet, 99);
+            view.sample = i32::try_from(sample.tokens(subject.wallet)).ok();
+            view.spent = Some(sample.spent(subject.wallet, subject.asset));
+        }
+        view
     }
 
     fn own_view(&self, row: &Row, subject: &Subject) -> OwnView {
@@ -215,7 +250,7 @@ impl Maker<'_> {
             best_ask: book.and_then(|b| b.asks.first()).map(|level| level.price),
             depth_in_limit: depth,
             own,
-            leader: subject.leader.clone(),
+            leader: self.leader_for(row, subject),
             policy: row.policy.clone(),
         }
     }

@@ -96,12 +96,8 @@ impl Maker<'_> {
             },
         };
         for cancelled in &order.cancels {
-            let scheme = subject.fill_id.as_str().split(':').next().unwrap_or_default();
-            self.intend(
-                &CancelIntent { head: head.clone(), cancels: *cancelled, cause: scheme.to_owned() },
-                row,
-                subject.key,
-            )?;
+            let cause = subject.scheme().to_owned();
+            self.intend(&CancelIntent { head: head.clone(), cancels: *cancelled, cause }, row, subject.key)?;
         }
         if let (Some(limit), Some(shares), Some(facts)) = (order.limit, order.shares, subject.facts) {
             let s = (self.version.settings)(&row.policy);
@@ -141,6 +137,10 @@ impl Maker<'_> {
                 subject.key,
             )
         } else if let (Some(num), Some(den)) = (order.fraction_num, order.fraction_den) {
+            // A void close is about what one order filled, however much of the position that is.
+            let everything = num >= den && subject.scheme() != "void";
+            let own = own_key(row.wallet, row.billing_account_id, row.mode, subject.asset);
+            self.state.fold_close(own, subject.key, everything);
             self.intend(
                 &CloseIntent {
                     head,

@@ -1,7 +1,9 @@
-//! Version 1: rules 2 to 15 with the sizings `min_bet`, `fixed`, `ratio` and `mirror_fill_exact`, without
-//! follow-ups and without exits of our own.
+//! Version 1: rules 2 to 15 with every sizing, follow-ups, and exits without the leader.
 
+mod desire;
+pub mod exit;
 mod filters;
+mod follow;
 pub mod price;
 pub mod sell;
 mod size;
@@ -15,35 +17,23 @@ use schemas::{
     money::ONE,
 };
 
+use self::{
+    follow::{FollowUp, Stands},
+    size::{Bounds, Floor},
+};
 use super::{Planned, settings::Settings};
 
 /// What a fill comes to for one follower, at the cut's clock.
 pub fn plan(condition: ConditionId, i: &Inputs, now: Timestamp) -> Planned {
-    let s = Settings::of(&i.policy);
     match i.side {
-        Side::Sell => sell::plan(i, &s),
-        Side::Buy => buy(condition, i, &s, now).unwrap_or_else(Planned::from),
+        Side::Sell => sell::plan(i, &Settings::of(&i.policy)),
+        Side::Buy => buy(condition, i, now).unwrap_or_else(Planned::from),
     }
 }
 
-/// What of a policy this version cannot keep. A BUY is not placed under a policy whose exits nobody would see to.
+/// What this version misses in a policy.
 pub fn unsupported(policy: &Policy) -> Option<String> {
-    let refuse = |what: &str| Some(format!("{what} is not supported by plan version 1; change the policy"));
-    if !super::supports(policy.sizing) {
-        return refuse(&format!("sizing `{}`", policy.sizing));
-    }
-    if policy.follow_ups == Some(true) {
-        return refuse("`follow_ups`");
-    }
-    [
-        ("`sell_winners_at`", policy.sell_winners_at.is_some()),
-        ("`take_profit_fraction`", policy.take_profit_fraction.is_some()),
-        ("`stop_loss_fraction`", policy.stop_loss_fraction.is_some()),
-    ]
-    .into_iter()
-    .find(|(_, set)| *set)
-    .and_then(|(name, _)| refuse(name))
-    .or_else(|| size::missing(policy))
+    desire::missing(policy)
 }
 
 /// What the first rule that said no had to say.
@@ -94,8 +84,10 @@ impl Market {
 }
 
 /// Rules 3 to 15.
-fn buy(condition: ConditionId, i: &Inputs, s: &Settings, now: Timestamp) -> Result<Planned, No> {
+fn buy(condition: ConditionId, i: &Inputs, now: Timestamp) -> Result<Planned, No> {
     let no = |reason| Err(No::Because(reason));
+    let kind = desire::kind(i);
+    let s = &Settings::sized(&i.policy, kind);
 
     // 3
     if matches!(i.status, TargetStatus::Closing | TargetStatus::Removed) {
@@ -125,10 +117,13 @@ fn buy(condition: ConditionId, i: &Inputs, s: &Settings, now: Timestamp) -> Resu
     if let Some(reason) = filters::refusal(condition, i, now) {
         return no(reason);
     }
-    // 9
+    // 9: not for a hedge, which is on the other side by its nature.
+    let stands = follow::stands(i, s);
     let (token, opposite) =
         (i128::from(i.leader.token_cost.micro()), i128::from(i.leader.opposite_cost.micro()));
-    if token * i128::from(ONE) < i128::from(s.min_target_side_fraction) * (token + opposite) {
+    if stands != Stands::Against
+        && token * i128::from(ONE) < i128::from(s.min_target_side_fraction) * (token + opposite)
+    {
         return no(Reason::TargetDominantOtherSide);
     }
     // 10
@@ -145,7 +140,16 @@ fn buy(condition: ConditionId, i: &Inputs, s: &Settings, now: Timestamp) -> Resu
     let replaces = replaced(i, s, limit);
     let freed = replaces.and(i.own.oldest_unfilled).unwrap_or_default();
     let taken = i.own.exposure.minus_or_zero(freed);
-    let size = size::of_buy(i, s, limit, market.min_shares, taken)?;
+    let floor = Floor::of(s, limit, market.min_shares)?;
+    let FollowUp { branch, desire, most } = match follow::up(i, s, stands, floor.cost)? {
+        Some(follow_up) => follow_up,
+        None => FollowUp {
+            branch: PositionBranch::NewEntry,
+            desire: desire::of(i, kind, s, floor.cost)?,
+            most: s.max_usdc_per_trade,
+        },
+    };
+    let size = size::of_buy(i, s, &Bounds { limit, floor, most, taken }, desire)?;
     // 13
     if i.own.resting >= s.max_open_orders && replaces.is_none() {
         return no(Reason::AlreadyResting);
@@ -161,7 +165,7 @@ fn buy(condition: ConditionId, i: &Inputs, s: &Settings, now: Timestamp) -> Resu
     }
     // 15
     Ok(Planned::placed(
-        PositionBranch::NewEntry,
+        branch,
         Order {
             limit: Some(limit),
             shares: Some(size.shares),
