@@ -8,9 +8,10 @@ use decide::{
     },
     plan::settings::defaults,
 };
+use proptest::prelude::*;
 use schemas::{
-    ChangeKind, OrderStatus, PositionBranch, Reason, Side, Sizing, TargetStatus,
-    events::{CloseIntent, Decision, IntentsEvent, Policy, TokenResolved},
+    ChangeKind, OrderStatus, PositionBranch, Reason, Round, Shares, Side, Sizing, TargetStatus,
+    events::{CloseIntent, Decision, Fill, IntentsEvent, Policy, TokenResolved},
 };
 
 fn fixed() -> Policy {
@@ -62,6 +63,72 @@ fn an_amended_sell_is_a_sale_of_the_added_shares_under_the_same_key() {
     assert_eq!(part(&second), (40_000_000, 140_000_000, false));
     assert_eq!(second.only().inputs.shares, sh("40"));
     assert_eq!(scene.see(&amended(&sell, "100", 2)).staged.repeats, 1);
+}
+
+/// What the gate makes due of a close: the fraction of what is held and not owed, in whole hundredths of a share.
+fn due(free: Shares, close: &CloseIntent) -> Shares {
+    let part = free.scale(close.fraction_num, close.fraction_den, Round::Down).unwrap();
+    part.to_multiple(10_000, Round::Down).unwrap()
+}
+
+#[test]
+fn the_worked_example_of_an_amended_sell() {
+    // Of 200 the leader sold 60, we hold 20: 6. Amended to 100: 40 of 140 of the 14 that are left: 4.
+    let (mut scene, _) = holding(("20", "8"));
+    let sell = fill(1, 2, Side::Sell, "60", "0.50", 5);
+    let first = due(sh("20"), close(&scene.see(&sell)));
+    assert_eq!(first, sh("6"));
+    let second = scene.see(&amended(&sell, "100", 1));
+    assert_eq!(due(sh("14"), close(&second)), sh("4"));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    #[test]
+    fn the_closes_of_a_position_never_come_to_more_than_all_of_it_and_follow_the_leader(
+        steps in proptest::collection::vec((0u8..3, 1i64..90), 1..12),
+    ) {
+        // The leader holds 200, we 20.
+        let (mut scene, _) = holding(("20", "8"));
+        let (mut leader, held, mut owed) = (200_000_000i64, sh("20"), Shares::ZERO);
+        let mut last: Option<Fill> = None;
+        for (n, (kind, percent)) in (10..).zip(steps) {
+            if leader == 0 {
+                break;
+            }
+            let sold = (leader * percent / 80).min(leader);
+            let text = Shares::from_micro(sold).to_string();
+            let given = match (kind, last.clone()) {
+                (0, Some(before)) => {
+                    let total = before.shares.saturating_add(Shares::from_micro(sold)).to_string();
+                    let more = amended(&before, &total, before.revision + 1);
+                    last = Some(more.clone());
+                    scene.see(&more)
+                }
+                (1, _) => {
+                    let gone = format!("-{text}");
+                    scene.see(&changed(1, n, ChangeKind::Merge, 1, &[(0, &gone, "0")], 5))
+                }
+                _ => {
+                    let sell = fill(1, n, Side::Sell, &text, "0.50", 5);
+                    last = Some(sell.clone());
+                    scene.see(&sell)
+                }
+            };
+            leader -= sold;
+            let close = close(&given);
+            prop_assert!(close.fraction_num >= 0 && close.fraction_num <= close.fraction_den);
+            prop_assert_eq!(close.flat, leader == 0);
+            let free = held.minus_or_zero(owed);
+            owed = owed.saturating_add(due(free, close));
+            prop_assert!(owed <= held);
+            // What is left is the leader's part of 20, but for the hundredth that each close rounds away.
+            let wanted = Shares::from_micro(leader / 10);
+            let left = held.minus_or_zero(owed);
+            prop_assert!(left >= wanted && left.minus_or_zero(wanted) <= sh("0.12"), "{left} {wanted}");
+        }
+    }
 }
 
 #[test]

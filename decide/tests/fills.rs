@@ -8,8 +8,8 @@ use decide::{
     plan::settings::defaults,
 };
 use schemas::{
-    FillKind, OrderStatus, Outcome, Placement, Reason, Side, Sizing, TargetStatus,
-    events::{IntentsEvent, NearFill, PlaceIntent, Policy},
+    FillKind, OrderStatus, Outcome, Reason, Side, Sizing, TargetStatus,
+    events::{IntentsEvent, MarketFacts, NearFill, PlaceIntent, Policy},
 };
 
 fn fixed(usdc: &str) -> Policy {
@@ -28,13 +28,15 @@ fn place(given: &Given) -> &PlaceIntent {
 }
 
 /// The leader buys $10 at 0.40, 0.41 and 0.42 within a second; one cut each.
-fn worked_example(policy: Policy) -> Vec<(Reason, Option<(String, String)>)> {
+fn worked_example(policy: Policy, min_shares: &str) -> Vec<(Reason, Option<(String, String)>)> {
     let mut scene = Scene::following(policy);
     [("25", "0.40"), ("24.390244", "0.41"), ("23.809524", "0.42")]
         .into_iter()
         .enumerate()
         .map(|(n, (shares, price))| {
-            let given = scene.see(&fill(1, n as u64, Side::Buy, shares, price, 0));
+            let mut buy = fill(1, n as u64, Side::Buy, shares, price, 0);
+            buy.facts = Some(MarketFacts { min_shares: sh(min_shares), ..facts(1) });
+            let given = scene.see(&buy);
             let d = given.only();
             let order = d.order.as_ref();
             (d.reason, order.map(|o| (o.shares.unwrap().to_string(), o.limit.unwrap().to_string())))
@@ -50,19 +52,20 @@ fn placed(shares: &str, limit: &str) -> (Reason, Option<(String, String)>) {
 fn the_worked_example_of_the_contract() {
     let skip = |reason| (reason, None);
     assert_eq!(
-        worked_example(defaults(Sizing::MinBet)),
+        worked_example(defaults(Sizing::MinBet), "5"),
         [placed("5", "0.41"), skip(Reason::VwapFloorBreach), skip(Reason::VwapFloorBreach)],
     );
-    assert_eq!(worked_example(fixed("2")), [const { (Reason::BelowMarketMin, None) }; 3]);
+    assert_eq!(worked_example(fixed("2"), "5"), [const { (Reason::BelowMarketMin, None) }; 3]);
+    // What the $2 came to, had it been enough.
     assert_eq!(
-        worked_example(ratio(100_000)),
+        worked_example(fixed("2"), "4"),
+        [placed("4.87", "0.41"), placed("4.76", "0.42"), placed("4.65", "0.43")],
+    );
+    // $1 is kept, $1 + $1 = $2 < $2.10 too, $1 + $2 = $3 is enough.
+    assert_eq!(
+        worked_example(ratio(100_000), "5"),
         [skip(Reason::BelowMarketMin), skip(Reason::BelowMarketMin), placed("6.97", "0.43")],
     );
-    // What the fixed $2 came to: 4.87, 4.76 and 4.65 shares, had they been enough.
-    let mut floorless = fixed("2");
-    floorless.placement = Some(Placement::MarketFak);
-    let amounts: Vec<_> = worked_example(floorless).into_iter().map(|(_, o)| o.unwrap()).collect();
-    assert_eq!(amounts[0], ("4.878048".into(), "0.41".into()));
 }
 
 #[test]
@@ -383,7 +386,7 @@ fn a_fill_without_facts_or_with_a_closed_market_is_skipped_with_its_reason() {
     bare.facts = None;
     assert_eq!(scene.see(&bare).reasons(), ["market_unknown"]);
     let mut closed = fill(1, 2, Side::Buy, "25", "0.40", 0);
-    closed.facts = Some(schemas::events::MarketFacts { accepting_orders: false, ..facts(1) });
+    closed.facts = Some(MarketFacts { accepting_orders: false, ..facts(1) });
     assert_eq!(scene.see(&closed).reasons(), ["market_closed"]);
 }
 
