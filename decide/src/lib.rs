@@ -3,8 +3,9 @@
 //! - **In**: `targets`, `orders` and `fills` of the partition numbers that this member owns.
 //! - **Out**: `decisions`-p (a cut, then its decisions) and `intents`, with the consumed offsets in one atomic step;
 //!   now and then a snapshot of its state in `decide-state`; what it cannot read in `dead-letters`.
-//! - **Remembers**: targets, the leaders' positions, our own positions and open orders, the fills of the last week.
-//!   All of it is the fold of the cuts' inputs and of its own decisions, and of nothing else.
+//! - **Remembers**: targets, the leaders' positions, the fills of the last week and the BUYs of the last month, our own
+//!   positions, open orders and closes. All of it is the fold of the cuts' inputs and of its own decisions, and of
+//!   nothing else.
 //! - **When it dies**: the next owner of the partition takes the newest snapshot, folds the cuts after it again,
 //!   checks that they give the same decisions, and goes on behind the last one. What was not committed was
 //!   never decided. Two that believe to own the same partition do no harm: one chain of cuts counts.
