@@ -7,7 +7,7 @@ use schemas::{Address, AssetId, Side, TxHash};
 use simulator::OrderView;
 use sqlx::{PgPool, Row};
 
-use crate::nobel::FillKey;
+use crate::tape::FillKey;
 
 /// A decision as the table holds it.
 #[derive(Debug, Clone)]
@@ -232,4 +232,31 @@ pub async fn tenants_see_their_own_rows_only(app_user: &PgPool, admin: &PgPool) 
             .unwrap();
         assert_eq!(nobody, 0, "without a user {table} shows rows");
     }
+}
+
+/// The fidelity ledger (invariant 2): for each tenant, what became of the fills that it followed. Placed copies are told
+/// by their end, skipped fills by the reason.
+pub async fn fidelity(admin: &PgPool) -> BTreeMap<String, BTreeMap<String, usize>> {
+    let rows = sqlx::query(
+        "select u.handle, case
+             when d.outcome <> 'placed' then d.outcome || ': ' || d.reason
+             when f.status is null then 'placed: waits'
+             when f.status = 'denied' then 'placed: denied, ' || coalesce(f.reason, '')
+             when f.is_final and f.status <> 'filled' and f.filled_shares > 0 then 'placed: part'
+             else 'placed: ' || f.status end as came_to, count(*)
+         from poly_copy_trade_decisions d
+         join billing_accounts a on a.id = d.billing_account_id join users u on u.id = a.owner_user_id
+         left join poly_copy_trade_fills f
+             on f.billing_account_id = d.billing_account_id and f.idempotency_key = d.idempotency_key
+         where d.revision = 0 and d.fill_id like 'data-api:%' group by 1, 2",
+    )
+    .fetch_all(admin)
+    .await
+    .unwrap();
+    let mut out: BTreeMap<String, BTreeMap<String, usize>> = BTreeMap::new();
+    for row in &rows {
+        let count = usize::try_from(row.get::<i64, _>(2)).unwrap();
+        out.entry(row.get(0)).or_default().insert(row.get(1), count);
+    }
+    out
 }

@@ -17,4 +17,4 @@
 pub mod install;
 pub mod judge;
 pub mod mirror;
-pub mod nobel;
+pub mod tape;

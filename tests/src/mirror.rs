@@ -14,15 +14,18 @@ use testkit::wait_for;
 use crate::{
     install::{Install, LogKind, Stage},
     judge,
-    nobel::{self, FillKey},
+    tape::{FillKey, Tape},
 };
 
 /// The longest a whole run takes, on the slowest machine.
 const DEADLINE: Duration = Duration::from_secs(300);
+/// A tenant, and how it sizes its BUYs.
+pub type Policy = (&'static str, &'static [&'static str]);
+
 /// How many times faster than it was recorded the tape plays.
 const SPEED: u32 = 250;
-/// The tenants, and how each sizes its BUYs.
-const TENANTS: [(&str, &[&str]); 3] = [
+/// The usual tenants.
+const TENANTS: [Policy; 3] = [
     ("ada", &["--set", "sizing=min_bet"]),
     ("bob", &["--set", "sizing=fixed", "--set", "usdc_per_trade=5"]),
     ("eve", &["--set", "sizing=fixed", "--set", "usdc_per_trade=20", "--set", "max_usdc_per_trade=25"]),
@@ -38,34 +41,37 @@ pub struct Mirror {
 }
 
 impl Mirror {
-    /// Sets up tenants, targets and grants by the command line, as a person would; then the tape begins.
-    /// `None` where the tape is not on this machine.
+    /// The usual run. `None` where its tape is not on this machine.
     pub async fn begin(test: &str, binary: &str, log: LogKind) -> Option<Self> {
-        let tape = nobel::tape(test)?;
-        let all = nobel::fills(&tape);
-        let leaders = nobel::busiest(&all, 5);
+        Some(Self::of(Tape::nobel(test)?, SPEED, &TENANTS, binary, log).await)
+    }
+
+    /// Sets up tenants, targets and grants by the command line, as a person would; then the tape begins.
+    pub async fn of(tape: Tape, speed: u32, tenants: &[Policy], binary: &str, log: LogKind) -> Self {
+        let leaders = tape.busiest(5);
         let expected: BTreeMap<Address, BTreeSet<FillKey>> =
-            leaders.iter().map(|w| (*w, all[w].clone())).collect();
+            leaders.iter().map(|w| (*w, tape.fills[w].clone())).collect();
         let mut install = Install::new(binary, log).await;
-        for (tenant, policy) in TENANTS {
+        for (tenant, policy) in tenants {
             install.ok(&["tenant", "create", tenant]);
-            install.ok(&["grant", "set", "--tenant", tenant, "--per-order", "100", "--daily", "5000"]);
+            let caps = ["--per-order", "100", "--daily", "5000", "--hourly-orders", "500"];
+            install.ok(&[&["grant", "set", "--tenant", tenant][..], &caps].concat());
             for leader in &leaders {
                 let wallet = leader.to_string();
                 let add = ["target", "add", "--tenant", tenant, &wallet];
-                install.ok(&[&add[..], policy].concat());
+                install.ok(&[&add[..], *policy].concat());
             }
         }
         let admin = install.admin().await;
         let accounts: Vec<String> =
             sqlx::query_scalar("select id::text from billing_accounts").fetch_all(&admin).await.unwrap();
-        let tape = TapeOptions { speed: Speed::times(SPEED), ..TapeOptions::new(tape) };
+        let played = TapeOptions { speed: Speed::times(speed), ..TapeOptions::new(&tape.path) };
         let clock = SystemClock::shared();
         let epoch = clock.now().plus(Duration::from_secs(5));
-        let options = Options { prints: Prints::Tape(tape), epoch: Some(epoch), ..Options::default() };
+        let options = Options { prints: Prints::Tape(played), epoch: Some(epoch), ..Options::default() };
         let simulator = Simulator::builder().options(options).start().await.unwrap();
         install.venue(&simulator.base_url);
-        Some(Self { install, simulator, admin, expected, accounts: accounts.into_iter().collect() })
+        Self { install, simulator, admin, expected, accounts: accounts.into_iter().collect() }
     }
 
     /// How many decisions there have to be.
@@ -117,7 +123,8 @@ impl Mirror {
     }
 
     /// Waits until every fill is decided, every order has an outcome, and the tables have caught up; then judges.
-    pub async fn judge(self, mut stages: Vec<Stage>) {
+    /// Gives the fidelity ledger.
+    pub async fn judge(self, mut stages: Vec<Stage>) -> BTreeMap<String, BTreeMap<String, usize>> {
         self.decided(self.decisions_expected(), &mut stages).await;
         let mut left = Vec::new();
         let begun = std::time::Instant::now();
@@ -155,6 +162,17 @@ impl Mirror {
             attempts.len(),
             venue.len()
         );
+        let ledger = judge::fidelity(&self.admin).await;
+        let followed: usize = self.expected.values().map(BTreeSet::len).sum();
+        for (tenant, came_to) in &ledger {
+            let sum: usize = came_to.values().sum();
+            assert_eq!(
+                sum, followed,
+                "{tenant}: its ledger does not sum to the fills it followed: {came_to:?}"
+            );
+        }
+        assert_eq!(ledger.len(), self.accounts.len(), "a tenant without any decision");
         self.simulator.stop().await;
+        ledger
     }
 }
