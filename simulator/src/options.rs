@@ -129,7 +129,8 @@ pub struct Switches {
     pub partial_fak_matched: bool,
     /// Requests of `/v2/trades` in 10 s before 429; 0: any number.
     pub trades_per_10s: u32,
-    /// For how many seconds `/v2/trades` answers the same address from a cache; 0: never.
+    /// For how many seconds `/v2/trades` answers the same address from a cache (`/v2/activity` for at most 15); 0:
+    /// never.
     pub cache_seconds: u32,
     /// Orders are answered `delayed` and matched so many milliseconds later; 0: at once.
     pub hold_millis: u32,

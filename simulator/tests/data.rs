@@ -250,18 +250,38 @@ async fn positions_follow_the_prints_and_page_by_page_hold_each_token_once() {
             }
         }
     };
-    let all = activity(vec![]).await;
-    let trades = activity(vec![ActivityKind::Trade]).await;
-    let redeemed = activity(vec![ActivityKind::Redeem]).await;
-    assert!(!redeemed.is_empty() && all.len() == trades.len() + redeemed.len());
-    let over: BTreeSet<&str> = redeemed.iter().map(|r| r.condition_id.as_str()).collect();
+    // All rows at once, oldest first: what a row does depends on what came before it.
+    let mut all = activity(vec![]).await;
+    all.reverse();
+    let of = |kind: ActivityKind| all.iter().filter(|r| r.kind == kind).count();
+    for kind in [ActivityKind::Trade, ActivityKind::Redeem, ActivityKind::Split, ActivityKind::Merge] {
+        assert!(of(kind.clone()) > 0, "no {kind}");
+        assert_eq!(of(kind.clone()), activity(vec![kind]).await.len());
+    }
+    let mut tokens: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for condition in all.iter().map(|r| r.condition_id.clone()).collect::<BTreeSet<_>>() {
+        let market = client.clob_market(condition.parse().unwrap()).await.unwrap().unwrap();
+        tokens.insert(condition, market.tokens.iter().map(|t| t.token.to_string()).collect());
+    }
     let mut expected: BTreeMap<String, i64> = BTreeMap::new();
-    for row in &trades {
-        let sign = if row.side == Some(schemas::Side::Buy) { 1 } else { -1 };
-        if !over.contains(row.condition_id.as_str()) {
-            *expected.entry(row.token_id.clone().unwrap().to_string()).or_default() +=
-                sign * row.size.micro();
+    for row in &all {
+        let both = &tokens[&row.condition_id];
+        let mut move_by = |tokens: &[String], by: i64| {
+            for token in tokens {
+                *expected.entry(token.clone()).or_default() += by;
+            }
+        };
+        match (&row.kind, row.side) {
+            (ActivityKind::Trade, side) => {
+                let sign = if side == Some(schemas::Side::Buy) { 1 } else { -1 };
+                move_by(&[row.token_id.clone().unwrap().to_string()], sign * row.size.micro());
+            }
+            (ActivityKind::Split, None) => move_by(both, row.size.micro()),
+            (ActivityKind::Merge, None) => move_by(both, -row.size.micro()),
+            (ActivityKind::Redeem, None) => expected.retain(|token, _| !both.contains(token)),
+            other => panic!("{other:?}"),
         }
+        assert!(expected.values().all(|n| *n >= 0), "{row:?}");
     }
     expected.retain(|_, n| *n > 0);
 

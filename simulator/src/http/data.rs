@@ -99,22 +99,34 @@ pub async fn trades(
         answer.headers_mut().insert("retry-after", HeaderValue::from_static("10"));
         return answer;
     }
-    let address = uri.to_string();
-    if switches.cache_seconds > 0
+    cached(&shared, uri.to_string(), now, switches.cache_seconds, || {
+        trades_page(&shared, &Params::new(pairs), now)
+    })
+}
+
+/// The answer that the cache in front of the venue keeps for an address, or a new one.
+fn cached(
+    shared: &Shared,
+    address: String,
+    now: Timestamp,
+    seconds: u32,
+    page: impl FnOnce() -> Result<String, BadParam>,
+) -> Response {
+    if seconds > 0
         && let Some((stale_at, bytes)) = lock(&shared.data).cached.get(&address)
         && *stale_at > now
     {
         return reply::json_bytes(StatusCode::OK, bytes.clone().into());
     }
-    let body = match trades_page(&shared, &Params::new(pairs), now) {
+    let body = match page() {
         Ok(body) => body,
         Err(bad) => return bad.into(),
     };
     let bytes = axum::body::Bytes::from(body);
-    if switches.cache_seconds > 0 {
+    if seconds > 0 {
         let cached = &mut lock(&shared.data).cached;
         cached.retain(|_, (stale_at, _)| *stale_at > now);
-        let stale_at = now.plus(Duration::from_secs(switches.cache_seconds.into()));
+        let stale_at = now.plus(Duration::from_secs(seconds.into()));
         cached.insert(address, (stale_at, bytes.clone()));
     }
     reply::json_bytes(StatusCode::OK, bytes.into())
@@ -200,11 +212,15 @@ fn write_page(data: &str, limit: usize, next: Option<Cursor>) -> String {
 }
 
 /// `GET /v2/activity`.
-pub async fn activity(State(shared): State<Arc<Shared>>, Query(pairs): Query<Pairs>) -> Response {
-    match activity_page(&shared, &Params::new(pairs)) {
-        Ok(body) => reply::json_bytes(StatusCode::OK, body.into()),
-        Err(bad) => bad.into(),
-    }
+pub async fn activity(
+    State(shared): State<Arc<Shared>>,
+    OriginalUri(uri): OriginalUri,
+    Query(pairs): Query<Pairs>,
+) -> Response {
+    // The same switch as for trades, and never longer than the venue's own 15 seconds for this listing.
+    let seconds = shared.switches().cache_seconds.min(15);
+    let now = shared.clock.now();
+    cached(&shared, uri.to_string(), now, seconds, || activity_page(&shared, &Params::new(pairs)))
 }
 
 fn activity_page(shared: &Shared, params: &Params) -> Result<String, BadParam> {
@@ -219,6 +235,13 @@ fn activity_page(shared: &Shared, params: &Params) -> Result<String, BadParam> {
         return Err(BadParam::new("type", "invalid type"));
     }
     let no_transfers = params.read("exclude_deposits_withdrawals")?.unwrap_or(true);
+    match params.get("sort_by") {
+        None | Some("TIMESTAMP") => {}
+        Some(_) => return Err(BadParam::new("sort_by", "sort_by must be TIMESTAMP")),
+    }
+    if filter.conditions.is_some() && !filter.events.is_empty() {
+        return Err(BadParam::new("condition", "condition and event_id exclude each other"));
+    }
     let ascending = match params.get("sort_direction") {
         None | Some("DESC") => false,
         Some("ASC") => true,
@@ -231,9 +254,12 @@ fn activity_page(shared: &Shared, params: &Params) -> Result<String, BadParam> {
             Entry::Other(row) => (row.kind.clone(), None),
         };
         let transfer = matches!(kind, ActivityKind::Deposit | ActivityKind::Withdrawal);
+        // Tips are told only to those who ask for them.
+        let untold = kind == ActivityKind::Tip && kinds.is_empty();
         (filter.start..=filter.end).contains(&entry.second())
             && (kinds.is_empty() || kinds.contains(&kind))
             && !(no_transfers && transfer)
+            && !untold
             && filter.side.is_none_or(|s| side == Some(s))
             && filter.wants_market(market)
     };
@@ -251,10 +277,12 @@ fn activity_page(shared: &Shared, params: &Params) -> Result<String, BadParam> {
             }
             found.len() <= limit
         };
+        // The tip of a listing is asked for all the time: nothing beyond the start is looked at.
+        let within = |(place, _): &(Place, &Entry)| place.second >= filter.start;
         if ascending {
             world.history.oldest_first(Some(wallet), anchor).all(&mut gather);
         } else {
-            world.history.newest_first(Some(wallet), anchor).all(&mut gather);
+            world.history.newest_first(Some(wallet), anchor).take_while(within).all(&mut gather);
         }
     }
     let more = found.len() > limit;

@@ -3,6 +3,7 @@
 //! Everything is drawn in one order from one stream, when it is needed, and nothing depends on when it is
 //! asked for: whoever makes the source again after a restart gets the same past and the same future.
 
+mod changes;
 mod names;
 mod shapes;
 
@@ -53,6 +54,9 @@ pub struct Seeding {
     pub equal_rows_permille: u32,
     /// Of those, the ones whose last row becomes visible late, in thousandths: an amendment.
     pub late_row_permille: u32,
+    /// Trades after which the wallet splits collateral into both outcomes of a market, or merges both again, in
+    /// thousandths; 0: never. Winners are always paid out.
+    pub change_permille: u32,
 }
 
 impl Default for Seeding {
@@ -68,6 +72,7 @@ impl Default for Seeding {
             multi_row_permille: 135,
             equal_rows_permille: 400,
             late_row_permille: 0,
+            change_permille: 20,
         }
     }
 }
@@ -277,6 +282,7 @@ impl Leaders {
             self.last_wallet = self.dice.weighted(&self.wallet_weights);
         }
         self.trade(self.last_wallet, at);
+        self.maybe_change(self.last_wallet, at);
     }
 
     fn trade(&mut self, wallet: usize, at: Timestamp) {

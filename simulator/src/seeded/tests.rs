@@ -51,7 +51,16 @@ fn the_same_seed_and_epoch_give_the_same_happenings_however_they_are_asked_for()
 }
 
 #[test]
-fn no_leader_ever_sells_more_than_was_seen_bought() {
+fn leaders_that_are_told_not_to_split_and_merge_never_do() {
+    let all = happenings(Seeding { change_permille: 0, ..Seeding::default() }, 20_000);
+    let splits = |h: &Happening| matches!(&h.what, What::Activity(a) if matches!(a.kind, ActivityKind::Split | ActivityKind::Merge));
+    assert!(!all.iter().any(splits));
+    let now_and_then = happenings(Seeding::default(), 20_000).iter().filter(|h| splits(h)).count();
+    assert!((100..1_000).contains(&now_and_then), "{now_and_then}");
+}
+
+#[test]
+fn no_leader_ever_gives_more_than_was_seen_to_come() {
     for seed in 0..4 {
         let plan = Seeding {
             seed,
@@ -62,13 +71,32 @@ fn no_leader_ever_sells_more_than_was_seen_bought() {
         };
         let mut held: BTreeMap<(Address, TokenRef), i64> = BTreeMap::new();
         let all = happenings(plan, 20_000);
-        for (_, print) in prints(&all) {
-            let balance = held.entry((print.wallet, print.token)).or_default();
-            *balance += if print.side == Side::Buy { print.size.micro() } else { -print.size.micro() };
-            assert!(*balance >= 0, "seed {seed}: {} sold {}", print.wallet, print.size);
+        for happening in &all {
+            let moves: Vec<(Address, TokenRef, i64)> = match &happening.what {
+                What::Print(p) if p.side == Side::Buy => vec![(p.wallet, p.token, p.size.micro())],
+                What::Print(p) => vec![(p.wallet, p.token, -p.size.micro())],
+                What::Activity(a) => {
+                    let market = a.market.unwrap();
+                    let moved = match a.kind {
+                        ActivityKind::Split => a.size.micro(),
+                        ActivityKind::Merge => -a.size.micro(),
+                        _ => 0,
+                    };
+                    [false, true].map(|second| (a.wallet, TokenRef { market, second }, moved)).to_vec()
+                }
+                What::Open(_) | What::Close(..) => Vec::new(),
+            };
+            for (wallet, token, moved) in moves {
+                let balance = held.entry((wallet, token)).or_default();
+                *balance += moved;
+                assert!(*balance >= 0, "seed {seed}: {wallet} gave {moved} it did not have");
+            }
         }
         assert!(all.iter().any(|h| matches!(h.what, What::Close(_, Some(_)))), "markets end");
-        assert!(all.iter().any(|h| matches!(&h.what, What::Activity(a) if a.kind == ActivityKind::Redeem)));
+        for kind in [ActivityKind::Redeem, ActivityKind::Split, ActivityKind::Merge] {
+            let has = all.iter().any(|h| matches!(&h.what, What::Activity(a) if a.kind == kind));
+            assert!(has, "seed {seed}: no {kind}");
+        }
     }
 }
 
