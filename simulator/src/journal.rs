@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 /// Raised whenever the same seed or tape no longer gives the same prints, or the same orders other fills.
-pub const GENERATION: u32 = 1;
+pub const GENERATION: u32 = 2;
 
 /// The first line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -17,6 +17,10 @@
 //!                                   journal
 //! ```
 //!
+//! Seeded leaders buy, sell, split, merge and are paid out ([`Seeding`]); a tape in the Data API's activity format is
+//! served as such: its trades in both lists, the rest in `/v2/activity` only. Positions follow all of it. Conversions
+//! and migrations of a tape are shown and move nothing: their rows do not say what they took.
+//!
 //! The [`world`] is a pure state: it moves only when told the time or given an order. There is no task in
 //! the background; a request brings the world up to date first. So it works under a virtual clock too, and
 //! a restart only has to tell a new world what the old one was told.

@@ -87,12 +87,14 @@ impl Default for Options {
 }
 
 impl Options {
-    /// For measurements: leaders who make so many fills a second from the start on, all equally busy.
+    /// For measurements: leaders who make so many fills a second from the start on, all equally busy, and nothing
+    /// else.
     pub fn at_rate(seed: u64, fills_per_second: u32) -> Self {
         let seeding = Seeding {
             seed,
             mean_gap: Duration::from_secs(1) / fills_per_second.max(1),
             top_share_permille: 0,
+            change_permille: 0,
             ..Seeding::default()
         };
         Self { prints: Prints::Seeded(seeding), history: Duration::ZERO, ..Self::default() }

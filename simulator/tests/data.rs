@@ -338,6 +338,10 @@ async fn market_facts_agree_on_every_route_and_a_market_that_ends_is_resolved() 
         assert!(bid < ask);
         assert_eq!(other.best_ask().unwrap().price, bid.complement(), "two sides of one market");
         assert_eq!(other.best_bid().unwrap().price, ask.complement());
+        let ids = row.traded_ids();
+        let mut both = client.books(&[ids[1].clone(), "7".parse().unwrap(), ids[0].clone()]).await.unwrap();
+        both.sort_by_key(|b| b.asset_id != ids[0]);
+        assert_eq!(both, [book.clone(), other.clone()], "the books there are");
         assert_eq!(book.bids.last().unwrap().price, bid, "the best level is the last");
         assert_eq!(book.asks.last().unwrap().price, ask);
     }

@@ -98,6 +98,16 @@ pub trait MarketData: Send + Sync {
 
     /// The book of a token; `None` where there is none.
     async fn book(&self, asset: &AssetId) -> Result<Option<Book>, VenueError>;
+
+    /// The books of these tokens, of at most 500, as far as there are any; in no order. One by one where the
+    /// implementation knows nothing better.
+    async fn books(&self, assets: &[AssetId]) -> Result<Vec<Book>, VenueError> {
+        let mut books = Vec::with_capacity(assets.len());
+        for asset in assets {
+            books.extend(self.book(asset).await?);
+        }
+        Ok(books)
+    }
 }
 
 /// Which of our trades.

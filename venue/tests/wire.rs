@@ -12,8 +12,9 @@ use serde::{Deserialize, Serialize};
 use venue::{
     facts::market_facts,
     wire::{
-        ActivityKind, BookLevel, Checksummed, ClobMarket, ClobTradeStatus, GammaMarket, Listing, Pagination,
-        PlacedStatus, PostOrder, TraderSide, gamma::end_of, num, order::signature_type,
+        ActivityKind, ActivityRow, BookLevel, Checksummed, ClobMarket, ClobTradeStatus, GammaMarket, Listing,
+        Pagination, PlacedStatus, PostOrder, ResolutionRow, Rows, TraderSide, gamma::end_of, num,
+        order::signature_type,
     },
 };
 
@@ -219,6 +220,67 @@ fn what_an_order_must_obey_is_the_clobs_word() {
         let row: GammaMarket = serde_json::from_str(&json.to_string()).unwrap();
         assert!(!market_facts(&row, Some(&open)).unwrap().accepting_orders, "{over}");
     }
+}
+
+/// Written by hand after `venue.md` 1.3: a trade row with `type`, `usdc_size` and sometimes `is_combo`.
+#[test]
+fn an_activity_page_is_read_row_by_row_whatever_its_kinds() {
+    let wallet = "0x56687bf447db6ffa42ffe2204a05edaa20f55839";
+    let condition = format!("0x{}", "d2".repeat(32));
+    let tx = |n: u8| format!("0x{}", format!("{n:02x}").repeat(32));
+    let market = format!(
+        r#""condition_id":"{condition}","title":"Rain?","slug":"rain","icon":"","event_slug":"weather""#
+    );
+    let body = format!(
+        r#"{{"data":[
+        {{"proxy_wallet":"{wallet}","side":"BUY","token_id":"71321","size":25.0,"price":0.39966660000000001,{market},
+          "outcome":"Yes","outcome_index":0,"timestamp":1790000009,"transaction_hash":"{}","type":"TRADE",
+          "usdc_size":9.991665}},
+        {{"proxy_wallet":"{wallet}","side":"","token_id":"","size":40,"price":0,{market},
+          "outcome":"","outcome_index":999,"timestamp":1790000008,"transaction_hash":"{}","type":"SPLIT","usdc_size":40}},
+        {{"proxy_wallet":"{wallet}","side":"","token_id":"","size":3.9955,"price":0,"condition_id":"","outcome_index":999,
+          "timestamp":1790000007,"transaction_hash":"{}","type":"MAKER_REBATE","usdc_size":3.9955}},
+        {{"proxy_wallet":"{wallet}","side":"","token_id":"","size":12,"condition_id":"0x{}","is_combo":true,
+          "timestamp":1790000006,"transaction_hash":"{}","type":"MERGE","usdc_size":12}},
+        {{"proxy_wallet":"{wallet}","size":1,"timestamp":1790000005,"transaction_hash":"{}","type":"AIRDROP"}},
+        {{"proxy_wallet":"{wallet}","size":"many","timestamp":1790000004,"transaction_hash":"{}","type":"REDEEM"}}
+        ],"pagination":{{"limit":6,"offset":0,"has_more":true,"next_cursor":"b3BhcXVl"}}}}"#,
+        tx(1),
+        tx(2),
+        tx(3),
+        "ab".repeat(31),
+        tx(4),
+        tx(5),
+        tx(6),
+    );
+    let page = Rows::<ActivityRow>::read(body.as_bytes()).unwrap();
+    assert_eq!(page.pagination.next(), Some("b3BhcXVl"));
+    assert_eq!(page.unreadable.iter().map(|r| r.index).collect::<Vec<_>>(), [5], "one row costs no other");
+    let [trade, split, rebate, merge, unknown] = page.rows.as_slice() else { panic!("{:?}", page.rows) };
+    assert_eq!((&trade.kind, trade.side), (&ActivityKind::Trade, Some(schemas::words::Side::Buy)));
+    assert_eq!((trade.price.unwrap().micro(), trade.usdc_size.unwrap().micro()), (399_667, 9_991_665));
+    assert_eq!((&split.kind, split.side, &split.token_id), (&ActivityKind::Split, None, &None));
+    assert_eq!((split.size, split.timestamp), (Shares::from_units(40), Timestamp::from_secs(1_790_000_008)));
+    assert_eq!(split.condition().unwrap().to_string(), condition);
+    assert_eq!(rebate.kind, ActivityKind::MakerRebate);
+    assert!(rebate.condition().is_err(), "a rebate is about no market");
+    assert_eq!((&merge.kind, merge.is_combo), (&ActivityKind::Merge, Some(true)));
+    assert!(merge.condition().unwrap().to_string().ends_with("ab00"), "padded on the right");
+    assert_eq!(unknown.kind, ActivityKind::Other("AIRDROP".to_owned()));
+}
+
+/// Written by hand after `venue.md` 1.4.
+#[test]
+fn a_resolution_pays_whole_numbers_of_a_millionth() {
+    let row = r#"{"condition_id":"0xd2","status":"resolved","payouts":[1000000,0],"reporter":"0x00",
+        "resolved_at":1790000000,"was_disputed":false,"proposed_price":1,"price":69}"#;
+    let row: ResolutionRow = serde_json::from_str(row).unwrap();
+    assert_eq!(
+        (row.payouts, row.resolved_at),
+        (vec![1_000_000, 0], Some(Timestamp::from_secs(1_790_000_000)))
+    );
+    let open: ResolutionRow = serde_json::from_str(r#"{"status":"initialized"}"#).unwrap();
+    assert!(open.payouts.is_empty());
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::{
+    body::Bytes,
     extract::{Path, Query, State},
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
@@ -11,7 +12,8 @@ use schemas::{Address, AssetId, ConditionId, MarketVersion, Price, Timestamp, ke
 use venue::{
     signing::l1_signer,
     wire::{
-        ApiKeyRow, BalanceAllowance, Book, BookLevel, ClobFee, ClobMarket, ClobToken, HexBytes, Literal, Rate,
+        ApiKeyRow, BalanceAllowance, Book, BookLevel, BookQuery, ClobFee, ClobMarket, ClobToken, HexBytes,
+        Literal, Rate,
     },
 };
 
@@ -75,6 +77,19 @@ pub async fn book(State(shared): State<Arc<Shared>>, Query(pairs): Query<Pairs>)
         Some(book) => reply::ok(&book),
         None => reply::clob_error(404, "No orderbook exists for the requested token id"),
     }
+}
+
+/// `POST /books`: the books there are, of at most 500 tokens.
+pub async fn books(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
+    let Ok(asked) = serde_json::from_slice::<Vec<BookQuery>>(&body) else {
+        return reply::clob_error(400, "Invalid payload");
+    };
+    if asked.len() > 500 {
+        return reply::clob_error(400, "Payload exceeds the limit");
+    }
+    let world = shared.world();
+    let books: Vec<Book> = asked.iter().filter_map(|query| book_of(&world, &query.token_id)).collect();
+    reply::ok(&books)
 }
 
 fn book_of(world: &World, id: &AssetId) -> Option<Book> {

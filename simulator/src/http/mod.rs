@@ -47,6 +47,7 @@ pub fn router(shared: Arc<Shared>) -> Router {
         .route("/markets", get(gamma::markets))
         .route("/clob-markets/{condition}", get(clob::market))
         .route("/book", get(clob::book))
+        .route("/books", post(clob::books))
         .route("/time", get(clob::time))
         .route("/ok", get(clob::ok))
         .route("/auth/api-key", post(clob::make_key))

@@ -16,8 +16,8 @@ use crate::{
     port::{BalanceOf, Exchange, OpenOrdersQuery, OwnTradesQuery},
     signing::{ApiCreds, LocalSigner, l1_headers, l2_headers},
     wire::{
-        ApiKeyRow, BalanceAllowance, Book, CancelRequest, ClobMarket, ClobTrade, Listing, OrderRow,
-        num::whole, order::signature_type,
+        ApiKeyRow, BalanceAllowance, Book, BookQuery, CancelRequest, ClobMarket, ClobTrade, Listing,
+        OrderRow, Rows, num::whole, order::signature_type,
     },
 };
 
@@ -45,6 +45,20 @@ impl Clob {
         let query = Query::default().with("token_id", asset);
         let body = good_or_absent(self.transport.get(path, &query).await, path)?;
         body.map(|body| read(path, &body)).transpose()
+    }
+
+    /// The books of these tokens, of at most 500, as far as there are any. A book that cannot be read is missing.
+    ///
+    /// # Errors
+    /// No answer, or one that is no list.
+    pub async fn books(&self, assets: &[AssetId]) -> Result<Vec<Book>, VenueError> {
+        let path = "/books";
+        let asked: Vec<BookQuery> =
+            assets.iter().map(|token_id| BookQuery { token_id: token_id.clone() }).collect();
+        // Ids always become JSON.
+        let body = serde_json::to_vec(&asked).unwrap_or_default();
+        let body = good(self.transport.ask(path, body).await, path)?;
+        Ok(read_with(path, &body, Rows::read_array)?.rows)
     }
 
     /// What an order needs to know of a market; `None` where the CLOB knows none.

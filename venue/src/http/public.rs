@@ -75,4 +75,8 @@ impl MarketData for PublicData {
     async fn book(&self, asset: &AssetId) -> Result<Option<Book>, VenueError> {
         self.clob.book(asset).await
     }
+
+    async fn books(&self, assets: &[AssetId]) -> Result<Vec<Book>, VenueError> {
+        self.clob.books(assets).await
+    }
 }

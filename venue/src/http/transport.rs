@@ -165,6 +165,12 @@ impl Transport {
         answer(self.client.get(self.url(path, query))).await
     }
 
+    /// Sends a question that is too long for an address, without credentials.
+    pub(super) async fn ask(&self, path: &str, body: Vec<u8>) -> Result<Answer, Failure> {
+        let request = self.client.post(self.url(path, &Query::default()));
+        answer(request.header("content-type", "application/json").body(body)).await
+    }
+
     /// Sends a request with plain headers.
     pub(super) async fn with_headers(
         &self,

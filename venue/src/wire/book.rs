@@ -1,4 +1,4 @@
-//! `GET /book` (`venue.md` 2).
+//! `GET /book` and `POST /books` (`venue.md` 2).
 
 use schemas::{
     ids::AssetId,
@@ -21,6 +21,13 @@ pub struct BookLevel {
     /// Shares resting there.
     #[serde(with = "text")]
     pub size: Shares,
+}
+
+/// One token in the question of `POST /books`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BookQuery {
+    /// The token.
+    pub token_id: AssetId,
 }
 
 /// The book of one token.

@@ -170,6 +170,16 @@ pub struct ActivityRow {
     pub transaction_hash: TxHash,
 }
 
+impl ActivityRow {
+    /// The condition, padded to 32 bytes (`behaviour.md` 1).
+    ///
+    /// # Errors
+    /// Text that is no condition: rows without a market have none.
+    pub fn condition(&self) -> Result<ConditionId, IdError> {
+        ConditionId::parse_padded(&self.condition_id)
+    }
+}
+
 open_words! {
     /// Where a position stands.
     PositionStatus, prefix "" {

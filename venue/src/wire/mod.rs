@@ -23,7 +23,7 @@ pub mod trade;
 pub mod word;
 
 pub use account::{ApiKeyRow, BalanceAllowance, CancelAnswer, CancelRequest};
-pub use book::{Book, BookLevel};
+pub use book::{Book, BookLevel, BookQuery};
 pub use clob_market::{ClobFee, ClobMarket, ClobToken};
 pub use data::{ActivityKind, ActivityRow, PositionRow, PositionStatus, TradeRow};
 pub use error::{ClobError, DataError};
