@@ -1,187 +1,21 @@
 //! The loops of ingest against the simulator over HTTP: what it publishes is what the venue shows, once.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod common;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
     time::Duration,
 };
 
-use eventlog::{
-    Append, Expected, Log, Offset, TopicPartition, VenueKind, Written,
-    memory::{MemoryLog, MemoryOptions},
-};
-use ingest::{Ports, Settings};
-use runtime::{Board, Chance, Clock, Stop, SystemClock};
+use common::{DEADLINE, World, totals, whole_second};
+use eventlog::{Log, Offset, TopicPartition};
 use schemas::{
-    Address, BillingAccountId, FillKind, Mode, NaturalKey, Shares, TargetId, TargetRowId, TargetStatus,
-    Timestamp, UserId,
-    codec::Codec,
-    events::{Fill, FillsEvent, MarketsEvent, Policy, TargetState},
+    Address, FillKind, NaturalKey, TargetStatus,
+    events::{FillsEvent, MarketsEvent},
     topics::Topic,
 };
-use simulator::{Options, Prints, Seeding, Simulator};
 use testkit::wait_for;
-use uuid::Uuid;
-use venue::{
-    http::{Endpoints, HttpSettings, PublicData},
-    port::{MarketData, TradesQuery},
-};
-
-const DEADLINE: Duration = Duration::from_secs(60);
-
-struct World {
-    simulator: Simulator,
-    log: MemoryLog,
-    codec: Codec,
-    clock: Arc<dyn Clock>,
-    venue: Arc<dyn MarketData>,
-}
-
-impl World {
-    async fn start(fills_per_second: u32) -> Self {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let clock = SystemClock::shared();
-        let seeding = Seeding {
-            leaders: 4,
-            mean_gap: Duration::from_secs(1) / fills_per_second,
-            top_share_permille: 0,
-            multi_row_permille: 300,
-            late_row_permille: 300,
-            ..Seeding::default()
-        };
-        let options = Options {
-            prints: Prints::Seeded(seeding),
-            history: Duration::from_secs(30),
-            ..Options::default()
-        };
-        let simulator = Simulator::builder().options(options).start().await.unwrap();
-        let expected = Expected {
-            venue: VenueKind::Simulator,
-            wallet_partitions: 4,
-            account_partitions: 2,
-            market_partitions: 2,
-            log_id: None,
-        };
-        let log = MemoryLog::create(&expected, MemoryOptions::default(), clock.clone(), &Chance::seeded(1))
-            .unwrap();
-        let endpoints = Endpoints::all_at(&simulator.base_url);
-        let venue = Arc::new(PublicData::new(&endpoints, HttpSettings::default()).unwrap());
-        Self { simulator, log, codec: Codec::bundled().unwrap(), clock, venue }
-    }
-
-    fn run(&self) -> (Stop, tokio::task::JoinHandle<Result<(), ingest::IngestError>>) {
-        let stop = Stop::new();
-        let ports = Ports {
-            log: Arc::new(self.log.clone()),
-            codec: self.codec.clone(),
-            venue: self.venue.clone(),
-            clock: self.clock.clone(),
-            board: Board::new(),
-        };
-        let settings = Settings {
-            poll: Duration::from_millis(50),
-            requests_per_second: 1_000,
-            session: Duration::from_secs(2),
-            ..Settings::default()
-        };
-        (stop.clone(), tokio::spawn(ingest::run(ports, settings, stop)))
-    }
-
-    async fn follow(&self, wallet: Address, status: TargetStatus, revision: i64) -> Timestamp {
-        let now = self.clock.now();
-        let target = TargetState {
-            target_row_id: TargetRowId::from_uuid(Uuid::from_u128(u128::from(wallet.as_bytes()[0]))),
-            revision,
-            billing_account_id: BillingAccountId::from_uuid(Uuid::from_u128(1)),
-            created_by_user_id: UserId::from_uuid(Uuid::from_u128(2)),
-            wallet,
-            target_id: TargetId::of_wallet(wallet),
-            status,
-            close_now: false,
-            keep_positions: false,
-            mode: Mode::Simulated,
-            policy_revision: 1,
-            policy: policy(now),
-            created_at: now,
-            changed_at: now,
-        };
-        let key = wallet.to_string();
-        let to = self.log.manifest().place(Topic::Targets, key.as_bytes());
-        let (record, _) = eventlog::event::record(&self.codec, &key, &target, now, None).unwrap();
-        assert!(matches!(self.log.append(vec![Append { to, record }]).await, Written::Done(_)));
-        now
-    }
-
-    async fn events(&self) -> Vec<FillsEvent> {
-        let mut out = Vec::new();
-        for partition in 0..4 {
-            let at = TopicPartition::new(Topic::Fills, partition);
-            let records = self.log.read(at, Offset::ZERO, usize::MAX).await.unwrap();
-            out.extend(records.iter().map(|r| self.codec.decode(r.record.value.as_ref().unwrap()).unwrap()));
-        }
-        out
-    }
-
-    async fn fills(&self) -> Vec<Fill> {
-        self.events()
-            .await
-            .into_iter()
-            .filter_map(|e| if let FillsEvent::Fill(f) = e { Some(f) } else { None })
-            .collect()
-    }
-
-    /// What the venue shows of a wallet from that second on, summed per natural key.
-    async fn truth(
-        &self,
-        wallet: Address,
-        from: Timestamp,
-        until: Timestamp,
-    ) -> BTreeMap<NaturalKey, Shares> {
-        let mut query =
-            TradesQuery { user: wallet, limit: 1_000, cursor: None, start: Some(from), end: Some(until) };
-        let mut out: BTreeMap<NaturalKey, Shares> = BTreeMap::new();
-        loop {
-            let page = self.venue.trades(&query, self.clock.now()).await.unwrap();
-            for row in &page.rows {
-                let key = NaturalKey {
-                    wallet,
-                    tx: row.transaction_hash,
-                    asset: row.token_id.clone(),
-                    side: row.side,
-                };
-                let sum = out.entry(key).or_default();
-                *sum = sum.saturating_add(row.size);
-            }
-            query.cursor = page.pagination.next().map(str::to_owned);
-            if query.cursor.is_none() {
-                return out;
-            }
-        }
-    }
-}
-
-fn policy(set_at: Timestamp) -> Policy {
-    let text = serde_json::json!({
-        "sizing": "min_bet", "only_markets": [], "not_markets": [], "only_categories": [],
-        "not_categories": [], "set_at": set_at,
-    });
-    serde_json::from_value(text).unwrap()
-}
-
-/// The highest total published of each fill.
-fn totals(fills: &[Fill]) -> BTreeMap<NaturalKey, Shares> {
-    let mut out: BTreeMap<NaturalKey, Shares> = BTreeMap::new();
-    for fill in fills {
-        let sum = out.entry(fill.natural_key()).or_default();
-        *sum = (*sum).max(fill.shares);
-    }
-    out
-}
-
-fn whole_second(at: Timestamp) -> Timestamp {
-    Timestamp::from_secs(at.secs())
-}
 
 #[tokio::test]
 async fn what_is_published_is_what_the_venue_shows_over_a_kill_and_a_restart() {
@@ -239,7 +73,7 @@ async fn what_is_published_is_what_the_venue_shows_over_a_kill_and_a_restart() {
     for leader in &leaders {
         let of = |e: &FillsEvent| match e {
             FillsEvent::PositionSnapshot(s) => (s.wallet == *leader).then_some(true),
-            FillsEvent::Fill(f) => (f.wallet == *leader).then_some(false),
+            FillsEvent::Fill(f) if f.kind != FillKind::History => (f.wallet == *leader).then_some(false),
             _ => None,
         };
         let kinds: Vec<bool> = events.iter().filter_map(of).collect();

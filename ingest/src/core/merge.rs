@@ -54,6 +54,8 @@ struct Known {
     revision: i32,
     shares: Shares,
     filled_at: Timestamp,
+    /// From when on it is remembered: its own time, or of a late one when it was seen.
+    since: Timestamp,
     /// The highest count of each distinct row in any one walk since the start of this process.
     rows: BTreeMap<(Shares, Price), u32>,
 }
@@ -103,6 +105,7 @@ impl Merger {
                     revision: fill.revision,
                     shares: fill.shares,
                     filled_at: fill.filled_at,
+                    since: if fill.kind == FillKind::Late { fill.observed_at } else { fill.filled_at },
                     rows: BTreeMap::new(),
                 },
             );
@@ -111,7 +114,7 @@ impl Merger {
 
     fn remember(&mut self, key: NaturalKey, known: Known) {
         self.newest = self.newest.max(Some(known.filled_at));
-        self.by_time.insert((known.filled_at, key.clone()));
+        self.by_time.insert((known.since, key.clone()));
         self.known.insert(key, known);
     }
 
@@ -176,6 +179,10 @@ impl Merger {
                 }
                 return None;
             }
+            // What never moved a position is not amended into one that does.
+            Some(known) if known.since > known.filled_at => {
+                (FillKind::Late, known.revision + 1, known.fill_id.clone())
+            }
             Some(known) => (FillKind::Amendment, known.revision + 1, known.fill_id.clone()),
             None => {
                 let late = first.filled_at < observed_at.minus(MEMORY);
@@ -184,7 +191,12 @@ impl Merger {
             }
         };
         let filled_at = before.map_or(first.filled_at, |k| k.filled_at);
-        self.remember(key, Known { fill_id: fill_id.clone(), revision, shares, filled_at, rows });
+        let since = match before {
+            Some(known) => known.since,
+            None if kind == FillKind::Late => observed_at,
+            None => filled_at,
+        };
+        self.remember(key, Known { fill_id: fill_id.clone(), revision, shares, filled_at, since, rows });
         Some(Fill {
             kind,
             wallet: self.wallet,
@@ -334,15 +346,25 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_row_older_than_the_memory_is_late_and_is_not_forgotten_twice() {
+    fn a_row_older_than_the_memory_is_late_once_however_often_it_is_shown() {
         let now = Timestamp::from_secs(10_000_000);
         let old = now.secs() - 7 * 24 * 3600 - 1;
         let mut merger = Merger::new(WALLET);
         let fills = merger.absorb(&[row(1, 5, 400_000, old)], now);
         assert_eq!(fills[0].kind, FillKind::Late);
-        merger.absorb(&[row(2, 5, 400_000, now.secs())], now);
+        assert_eq!(merger.absorb(&[row(2, 5, 400_000, old + 1)], now)[0].kind, FillKind::New);
+        // The walk that found it may find it again after the memory was tidied, and after a restart.
         merger.forget(now);
-        assert_eq!(merger.len(), 1);
+        assert_eq!(merger.absorb(&[row(1, 5, 400_000, old)], now), []);
+        let mut after = Merger::new(WALLET);
+        after.restore(&fills[0]);
+        after.forget(now);
+        assert_eq!(after.absorb(&[row(1, 5, 400_000, old)], now), []);
+        let grown = merger.absorb(&[row(1, 6, 400_000, old), row(1, 5, 400_000, old)], now);
+        assert_eq!((grown[0].kind, grown[0].revision), (FillKind::Late, 1), "late in all its revisions");
+        // Seven days after it was seen nobody asks for it any more.
+        merger.forget(now.plus(MEMORY).plus(Duration::from_secs(1)));
+        assert!(merger.is_empty());
     }
 
     proptest! {

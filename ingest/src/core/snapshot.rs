@@ -4,6 +4,11 @@
 //! the same before and after the positions were read is settled; one that traded meanwhile is read again. What the
 //! settled read contains is named fill by fill (`near`), so that no order of records in the log can count a fill
 //! twice or drop one (`behaviour.md` 1).
+//!
+//! Position changes without a trade have no such names: readers take those as contained that are not later than the
+//! snapshot's own time. So that time is the second of the newest change that was shown before and after the read
+//! alike, or the moment before which the venue shows everything; a change that shows itself meanwhile begins the
+//! reading anew. A change of the last seconds that the venue does not show yet is later than that, and will count.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,13 +17,23 @@ use schemas::{
     events::{HeldPosition, NearFill, PositionSnapshot},
 };
 
-use super::merge::Row;
+use super::{
+    changes::{ChangeKey, ChangeRow},
+    merge::Row,
+};
 
 /// The most positions, or named fills, in one part: well below the log's limit for a record.
 const PART: usize = 1_500;
 
 /// The trades of the window, per fill.
 type Trades = BTreeMap<(AssetId, TxHash, Side), Shares>;
+
+/// The changes of the window.
+type Shown = BTreeMap<ChangeKey, Timestamp>;
+
+fn shown(rows: &[ChangeRow]) -> Shown {
+    rows.iter().map(|row| (row.key(), row.changed_at)).collect()
+}
 
 /// Sums a walk's rows per fill.
 fn trades(rows: &[Row]) -> Trades {
@@ -37,20 +52,42 @@ pub struct Settling {
     /// Everything up to here is contained; what is later is contained only if it is named.
     covers_until: Timestamp,
     before: Trades,
+    changes: Shown,
     /// `None` as a position: the wallet holds nothing of the token.
     settled: BTreeMap<AssetId, Option<HeldPosition>>,
     near: Vec<NearFill>,
 }
 
 impl Settling {
-    /// Begins with a walk over all trades later than `covers_until`.
-    pub fn begin(wallet: Address, covers_until: Timestamp, rows: &[Row]) -> Self {
-        Self { wallet, covers_until, before: trades(rows), settled: BTreeMap::new(), near: Vec::new() }
+    /// Begins with walks over all trades and changes later than `covers_until`.
+    pub fn begin(wallet: Address, covers_until: Timestamp, rows: &[Row], changes: &[ChangeRow]) -> Self {
+        Self {
+            wallet,
+            covers_until,
+            before: trades(rows),
+            changes: shown(changes),
+            settled: BTreeMap::new(),
+            near: Vec::new(),
+        }
     }
 
-    /// Takes the positions, and a walk over the same window that was made after they were read. Answers how many
+    /// Takes the positions, and walks over the same window that were made after they were read. Answers how many
     /// tokens have to be read again: none means that it is complete.
-    pub fn round(&mut self, positions: &[HeldPosition], rows_after: &[Row]) -> usize {
+    pub fn round(
+        &mut self,
+        positions: &[HeldPosition],
+        rows_after: &[Row],
+        changes_after: &[ChangeRow],
+    ) -> usize {
+        let changes = shown(changes_after);
+        if changes != self.changes {
+            // What was settled before it does not contain it, what would be settled now might.
+            self.changes = changes;
+            self.before = trades(rows_after);
+            self.settled.clear();
+            self.near.clear();
+            return positions.len().max(1);
+        }
         let after = trades(rows_after);
         let moved: BTreeSet<AssetId> = self
             .before
@@ -77,8 +114,10 @@ impl Settling {
         open
     }
 
-    /// The snapshot, in as many parts as it takes.
-    pub fn finish(self, observed_at: Timestamp) -> Vec<PositionSnapshot> {
+    /// The snapshot, in as many parts as it takes. Every change up to `shown_until` is shown by the venue.
+    pub fn finish(self, shown_until: Timestamp) -> Vec<PositionSnapshot> {
+        let least = self.covers_until.max(shown_until);
+        let observed_at = self.changes.values().copied().fold(least, Timestamp::max);
         let positions: Vec<HeldPosition> =
             self.settled.into_values().flatten().filter(|p| p.shares.is_positive()).collect();
         let parts = positions.len().div_ceil(PART).max(self.near.len().div_ceil(PART)).max(1);
@@ -99,10 +138,10 @@ impl Settling {
 
 #[cfg(test)]
 mod tests {
-    use schemas::{ConditionId, Usdc};
+    use schemas::{ChangeKind, ConditionId, Usdc};
 
     use super::*;
-    use crate::core::merge::tests::row;
+    use crate::core::{changes::tests::change_row, merge::tests::row};
 
     fn held(asset: &str, shares: i64) -> HeldPosition {
         HeldPosition {
@@ -120,15 +159,15 @@ mod tests {
     }
 
     fn begin(rows: &[Row]) -> Settling {
-        Settling::begin(Address::from_bytes([1; 20]), Timestamp::from_secs(900), rows)
+        Settling::begin(Address::from_bytes([1; 20]), Timestamp::from_secs(900), rows, &[])
     }
 
     #[test]
     fn a_quiet_wallet_settles_at_once_and_names_what_it_contains() {
         let rows = [row(1, 5, 400_000, 950)];
         let mut settling = begin(&rows);
-        assert_eq!(settling.round(&[held("11", 5), held("22", 7)], &rows), 0);
-        let parts = settling.finish(Timestamp::from_secs(1_000));
+        assert_eq!(settling.round(&[held("11", 5), held("22", 7)], &rows, &[]), 0);
+        let parts = settling.finish(Timestamp::from_secs(940));
         assert_eq!(parts.len(), 1);
         assert_eq!(parts[0].positions.len(), 2);
         assert_eq!(parts[0].near.len(), 1);
@@ -141,9 +180,9 @@ mod tests {
         let after = [on("22", row(2, 3, 400_000, 951)), before[0].clone()];
         let mut settling = begin(&before);
         // The read may or may not contain the trade of 22: nobody can tell.
-        assert_eq!(settling.round(&[held("11", 5), held("22", 3)], &after), 1);
-        assert_eq!(settling.round(&[held("11", 5), held("22", 3)], &after), 0);
-        let part = &settling.finish(Timestamp::from_secs(1_000))[0];
+        assert_eq!(settling.round(&[held("11", 5), held("22", 3)], &after, &[]), 1);
+        assert_eq!(settling.round(&[held("11", 5), held("22", 3)], &after, &[]), 0);
+        let part = &settling.finish(Timestamp::from_secs(940))[0];
         assert_eq!(part.positions.len(), 2);
         assert_eq!(part.near.len(), 2);
     }
@@ -154,9 +193,9 @@ mod tests {
         let second = [on("22", row(2, 3, 400_000, 951)), first[0].clone()];
         let third = [on("11", row(3, 9, 400_000, 952)), second[0].clone(), second[1].clone()];
         let mut settling = begin(&first);
-        assert_eq!(settling.round(&[held("11", 5), held("22", 3)], &second), 1);
-        assert_eq!(settling.round(&[held("11", 14), held("22", 3)], &third), 0);
-        let part = &settling.finish(Timestamp::from_secs(1_000))[0];
+        assert_eq!(settling.round(&[held("11", 5), held("22", 3)], &second, &[]), 1);
+        assert_eq!(settling.round(&[held("11", 14), held("22", 3)], &third, &[]), 0);
+        let part = &settling.finish(Timestamp::from_secs(940))[0];
         let eleven = part.positions.iter().find(|p| p.asset.as_str() == "11").unwrap();
         assert_eq!(eleven.shares, Shares::from_units(5));
         assert!(
@@ -169,8 +208,8 @@ mod tests {
     fn a_token_sold_out_is_settled_as_nothing() {
         let rows = [row(1, 5, 400_000, 950)];
         let mut settling = begin(&rows);
-        assert_eq!(settling.round(&[], &rows), 0);
-        let part = &settling.finish(Timestamp::from_secs(1_000))[0];
+        assert_eq!(settling.round(&[], &rows, &[]), 0);
+        let part = &settling.finish(Timestamp::from_secs(940))[0];
         assert_eq!(part.positions, []);
         assert_eq!(part.near.len(), 1);
     }
@@ -179,9 +218,34 @@ mod tests {
     fn large_wallets_come_in_parts() {
         let positions: Vec<HeldPosition> = (1..=3_100).map(|n| held(&n.to_string(), 1)).collect();
         let mut settling = begin(&[]);
-        assert_eq!(settling.round(&positions, &[]), 0);
-        let parts = settling.finish(Timestamp::from_secs(1_000));
+        assert_eq!(settling.round(&positions, &[], &[]), 0);
+        let parts = settling.finish(Timestamp::from_secs(940));
         assert_eq!(parts.iter().map(|p| (p.part, p.parts)).collect::<Vec<_>>(), [(0, 3), (1, 3), (2, 3)]);
         assert_eq!(parts.iter().map(|p| p.positions.len()).sum::<usize>(), 3_100);
+    }
+
+    #[test]
+    fn a_change_that_shows_itself_while_positions_are_read_begins_the_reading_anew() {
+        let rows = [row(1, 5, 400_000, 950)];
+        let split = [change_row(9, ChangeKind::Split, 2, 40, 960)];
+        let mut settling = begin(&rows);
+        // The read may or may not contain the split: nobody can tell.
+        assert_eq!(settling.round(&[held("11", 45), held("22", 40)], &rows, &split), 2);
+        assert_eq!(settling.round(&[held("11", 45), held("22", 40)], &rows, &split), 0);
+        let part = &settling.finish(Timestamp::from_secs(940))[0];
+        assert_eq!(
+            (part.positions.len(), part.near.len()),
+            (2, 1),
+            "and nothing of the first reading is left"
+        );
+        // Whoever folds it knows by this that the split is contained.
+        assert_eq!(part.observed_at, Timestamp::from_secs(960));
+    }
+
+    #[test]
+    fn a_change_the_venue_does_not_show_yet_is_later_than_the_snapshot() {
+        let mut settling = begin(&[]);
+        assert_eq!(settling.round(&[held("11", 5)], &[], &[]), 0);
+        assert_eq!(settling.finish(Timestamp::from_secs(940))[0].observed_at, Timestamp::from_secs(940));
     }
 }

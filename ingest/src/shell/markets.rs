@@ -16,6 +16,7 @@ use schemas::{
 use venue::{
     facts::{book_snapshot, market_facts},
     port::MarketData,
+    wire::GammaMarket,
 };
 
 use super::{IngestError, Ports, publish::Publisher};
@@ -38,8 +39,25 @@ const CHUNK: usize = 50;
 #[derive(Debug, Clone)]
 struct Known {
     facts: Option<MarketFacts>,
+    listing: Listing,
     read_at: Timestamp,
     wanted_at: Timestamp,
+}
+
+/// What Gamma says of a market besides its facts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// Its event: conversions move all markets of one.
+    pub event: Option<String>,
+    /// Its traded ids before a migration, and after it, each at its outcome's place.
+    pub ids: (Vec<AssetId>, Vec<AssetId>),
+}
+
+impl Listing {
+    fn of(row: &GammaMarket) -> Self {
+        let event = row.events.first().map(|e| e.id.clone()).filter(|id| !id.is_empty());
+        Self { event, ids: (row.clob_token_ids.clone(), row.position_ids.clone()) }
+    }
 }
 
 /// What is known of markets and books.
@@ -93,6 +111,18 @@ impl Markets {
         Ok(out)
     }
 
+    /// What Gamma lists of these conditions, as far as it can be had.
+    pub async fn listings(
+        &self,
+        wanted: &BTreeSet<ConditionId>,
+    ) -> Result<BTreeMap<ConditionId, Listing>, IngestError> {
+        // Neither event nor ids ever change.
+        self.read(wanted, FORGET).await?;
+        let known = lock(&self.known);
+        let listed = wanted.iter().filter_map(|c| Some((*c, known.get(c)?.listing.clone())));
+        Ok(listed.collect())
+    }
+
     /// Reads the facts of these conditions again if they have aged: off the way of a fill.
     pub async fn renew(&self, used: &BTreeSet<ConditionId>) -> Result<(), IngestError> {
         let now = self.clock.now();
@@ -136,13 +166,14 @@ impl Markets {
             let row = gamma.rows.iter().find(|row| row.condition().ok() == Some(*condition));
             let read = match (row, clob) {
                 (Some(row), Ok(clob)) => {
-                    market_facts(row, clob.as_ref()).map_err(|e| (e.code(), e.to_string()))
+                    let facts = market_facts(row, clob.as_ref()).map(|facts| (facts, Listing::of(row)));
+                    facts.map_err(|e| (e.code(), e.to_string()))
                 }
                 (None, Ok(_)) => Err(("market_unknown", format!("Gamma knows no market {condition}"))),
                 (_, Err(error)) => Err((error.code(), error.to_string())),
             };
             match read {
-                Ok(facts) => self.found(facts, now).await?,
+                Ok((facts, listing)) => self.found(facts, listing, now).await?,
                 Err((code, error)) => {
                     self.board.trouble(code);
                     tracing::warn!(%condition, code, error, "a market has no facts");
@@ -157,7 +188,7 @@ impl Markets {
         let now = self.clock.now();
         let mut known = lock(&self.known);
         for condition in conditions {
-            let empty = Known { facts: None, read_at: now, wanted_at: now };
+            let empty = Known { facts: None, listing: Listing::default(), read_at: now, wanted_at: now };
             let entry = known.entry(*condition).or_insert(empty);
             // Old facts stay in use, and are asked for again soon.
             if entry.facts.is_none() {
@@ -166,8 +197,8 @@ impl Markets {
         }
     }
 
-    async fn found(&self, facts: MarketFacts, now: Timestamp) -> Result<(), IngestError> {
-        let entry = Known { facts: Some(facts.clone()), read_at: now, wanted_at: now };
+    async fn found(&self, facts: MarketFacts, listing: Listing, now: Timestamp) -> Result<(), IngestError> {
+        let entry = Known { facts: Some(facts.clone()), listing, read_at: now, wanted_at: now };
         let before = lock(&self.known).insert(facts.condition_id, entry).and_then(|k| k.facts);
         if before.as_ref() == Some(&facts) {
             return Ok(());

@@ -1,6 +1,10 @@
 //! The loops that feed the core: one over `targets`, which says whom to follow, and one per followed wallet.
 
+mod backfill;
+mod convert;
 mod markets;
+mod marks;
+mod pace;
 mod publish;
 mod recover;
 mod source;
@@ -8,10 +12,7 @@ mod watch;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
     time::Duration,
 };
 
@@ -23,11 +24,14 @@ use schemas::{
     events::TargetsEvent,
     topics::{Topic, partition_of_wallet},
 };
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use venue::{VenueError, port::MarketData};
 
 use self::{
+    backfill::Gate,
     markets::Markets,
+    marks::{Marks, Owned},
+    pace::Pace,
     publish::Publisher,
     recover::{Recovered, recover},
     watch::Watch,
@@ -53,6 +57,14 @@ pub enum IngestError {
     /// The venue cannot be used at all.
     #[error(transparent)]
     Venue(#[from] VenueError),
+    /// The task for marks ended in a way it never should: a bug.
+    #[error(
+        "ingest_marks_died: what marks the tokens of followers ended: {why}. Restart the stage, and report this"
+    )]
+    MarksDied {
+        /// How it ended.
+        why: String,
+    },
     /// A watch ended in a way it never should: a bug.
     #[error("ingest_watch_died: the watch of {wallet} ended: {why}. Restart the stage, and report this")]
     WatchDied {
@@ -83,10 +95,14 @@ pub struct Ports {
 pub struct Settings {
     /// How often a wallet's trades are read.
     pub poll: Duration,
-    /// How many trade requests a second all wallets together make at most.
+    /// How often a wallet's activity is read for changes without a trade; a SELL asks for it at once.
+    pub activity_poll: Duration,
+    /// How many trade requests a second all wallets together make at most. Two of them are kept for history.
     pub requests_per_second: u32,
     /// How long a fill waits for its market's facts (`behaviour.md` 2).
     pub market_wait: Duration,
+    /// How often the books of tokens that followers hold are sampled.
+    pub marks_every: Duration,
     /// A member not heard of for this long loses its partitions.
     pub session: Duration,
 }
@@ -95,27 +111,12 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             poll: Duration::from_millis(250),
+            activity_poll: Duration::from_secs(1),
             requests_per_second: 18,
             market_wait: Duration::from_secs(30),
+            marks_every: Duration::from_secs(30),
             session: Duration::from_secs(10),
         }
-    }
-}
-
-/// How long each wallet waits between two reads, so that all of them together stay within the venue's limit.
-#[derive(Debug, Clone, Default)]
-struct Pace(Arc<AtomicU64>);
-
-impl Pace {
-    fn set(&self, settings: &Settings, wallets: usize) {
-        let shared = Duration::from_secs(u64::try_from(wallets).unwrap_or(u64::MAX))
-            / settings.requests_per_second.max(1);
-        let pause = settings.poll.max(shared);
-        self.0.store(u64::try_from(pause.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
-    }
-
-    fn pause(&self) -> Duration {
-        Duration::from_micros(self.0.load(Ordering::Relaxed))
     }
 }
 
@@ -128,16 +129,23 @@ pub async fn run(ports: Ports, settings: Settings, stop: Stop) -> Result<(), Ing
     let mut member = ports.log.join(group).await?;
     let publisher = Publisher::new(&ports);
     let markets = Arc::new(Markets::new(&ports, publisher.clone()));
+    let told = Owned::default();
+    let marks = Marks::new(&ports, publisher.clone(), markets.clone(), told.clone(), settings.marks_every);
+    let mut beside = JoinSet::new();
+    beside.spawn(marks.run());
     let mut stage = Stage {
         ports,
         settings,
         publisher,
         markets,
         pace: Pace::default(),
+        gate: Gate::default(),
         stop: stop.clone(),
         following: Following::default(),
         recovered: BTreeMap::new(),
         owned: BTreeSet::new(),
+        told,
+        beside,
         counted: BTreeSet::new(),
         watches: BTreeMap::new(),
     };
@@ -162,9 +170,16 @@ struct Running {
 
 impl Running {
     /// Ends it at its next step. A record on its way may still arrive, and does no harm: it is one fill.
-    async fn end(self) {
+    async fn end(mut self) {
         self.task.abort();
-        let _ = self.task.await;
+        let _ = (&mut self.task).await;
+    }
+}
+
+/// A stage that is dropped leaves no watch behind.
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.task.abort();
     }
 }
 
@@ -174,10 +189,15 @@ struct Stage {
     publisher: Publisher,
     markets: Arc<Markets>,
     pace: Pace,
+    gate: Gate,
     stop: Stop,
     following: Following,
     recovered: BTreeMap<Address, Recovered>,
     owned: BTreeSet<i32>,
+    /// The same, as the task for marks is told.
+    told: Owned,
+    /// That task. It ends with the stage.
+    beside: JoinSet<Result<(), IngestError>>,
     /// Partitions whose earlier fills are told: one that comes back holds our own too.
     counted: BTreeSet<i32>,
     watches: BTreeMap<Address, Running>,
@@ -225,6 +245,7 @@ impl Stage {
         }
         member.seek(at, from.max(end)).await?;
         self.owned.insert(at.partition);
+        self.told.set(&self.owned);
         Ok(())
     }
 
@@ -232,6 +253,7 @@ impl Stage {
         for at in partitions {
             self.owned.remove(&at.partition);
         }
+        self.told.set(&self.owned);
         let count = self.ports.log.manifest().partitions(Topic::Targets);
         let owned = self.owned.clone();
         let ours = |wallet: Address| owned.contains(&partition_of_wallet(wallet, count));
@@ -255,13 +277,18 @@ impl Stage {
         }
     }
 
-    /// Ends the stage when a watch ended by itself: it only does so when the log is gone.
+    /// Ends the stage when a watch ended by itself, or the task for marks: they only do so when the log is gone.
     async fn reap(&mut self) -> Result<(), IngestError> {
+        match self.beside.try_join_next() {
+            None => {}
+            Some(Ok(outcome)) => outcome?,
+            Some(Err(died)) => return Err(IngestError::MarksDied { why: died.to_string() }),
+        }
         let ended: Vec<Address> =
             self.watches.iter().filter(|(_, w)| w.task.is_finished()).map(|(wallet, _)| *wallet).collect();
         for wallet in ended {
-            if let Some(watch) = self.watches.remove(&wallet) {
-                match watch.task.await {
+            if let Some(mut watch) = self.watches.remove(&wallet) {
+                match (&mut watch.task).await {
                     Ok(outcome) => outcome?,
                     Err(died) => return Err(IngestError::WatchDied { wallet, why: died.to_string() }),
                 }
@@ -307,7 +334,7 @@ impl Stage {
             &self.ports,
             self.publisher.clone(),
             self.markets.clone(),
-            self.pace.clone(),
+            (self.pace.clone(), self.gate.clone()),
             self.settings.market_wait,
         );
         Ok(Running { task: tokio::spawn(watch.run(self.stop.clone())) })

@@ -8,7 +8,7 @@ use schemas::{
     Address, IdempotencyKey, TargetId, Timestamp,
     avro::Event,
     codec::Codec,
-    events::{Fill, MarketState, PositionSnapshot, Watermark},
+    events::{Fill, MarketState, PositionChanged, PositionSnapshot, TokenMarked, TokenResolved, Watermark},
     topics::Topic,
 };
 
@@ -18,6 +18,15 @@ use super::{IngestError, Ports};
 const CHUNK: usize = 500;
 /// The wait before a record is written again: doubled from the first to the last.
 const PATIENCE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(5));
+
+/// What moves a wallet's position.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Moved {
+    /// A fill.
+    Fill(Fill),
+    /// A change without a trade.
+    Change(PositionChanged),
+}
 
 /// Writes ingest's records.
 #[derive(Clone)]
@@ -45,23 +54,41 @@ impl Publisher {
         }
     }
 
-    /// Publishes fills, in order.
-    pub async fn fills(&self, fills: &[Fill]) -> Result<(), IngestError> {
-        for chunk in fills.chunks(CHUNK) {
+    /// Publishes fills and position changes, in order.
+    pub async fn moves(&self, moves: &[Moved]) -> Result<(), IngestError> {
+        for chunk in moves.chunks(CHUNK) {
             let now = self.clock.now();
             let mut appends = Vec::with_capacity(chunk.len());
-            for fill in chunk {
-                let key = IdempotencyKey::of(TargetId::of_wallet(fill.wallet), &fill.fill_id);
-                appends.push(self.by_wallet(fill.wallet, fill, now, Some(key))?);
+            for moved in chunk {
+                appends.push(match moved {
+                    Moved::Fill(fill) => self.fill(fill, now)?,
+                    Moved::Change(changed) => self.by_wallet(changed.wallet, changed, now, None)?,
+                });
             }
             self.append(appends).await?;
             let done = self.clock.now();
-            for fill in chunk {
-                self.board.reached(runtime::board::Step::Published, done.since(fill.observed_at));
+            let mut fills = 0;
+            for moved in chunk {
+                if let Moved::Fill(fill) = moved {
+                    self.board.reached(runtime::board::Step::Published, done.since(fill.observed_at));
+                    fills += 1;
+                }
             }
-            self.board.fills(u64::try_from(chunk.len()).unwrap_or(u64::MAX));
+            self.board.fills(fills);
         }
         Ok(())
+    }
+
+    /// Publishes history, in order: no part of the live figures.
+    pub async fn history(&self, fills: &[Fill]) -> Result<(), IngestError> {
+        let now = self.clock.now();
+        let appends = fills.iter().map(|fill| self.fill(fill, now)).collect::<Result<_, _>>()?;
+        self.append(appends).await
+    }
+
+    fn fill(&self, fill: &Fill, now: Timestamp) -> Result<Append, IngestError> {
+        let key = IdempotencyKey::of(TargetId::of_wallet(fill.wallet), &fill.fill_id);
+        self.by_wallet(fill.wallet, fill, now, Some(key))
     }
 
     /// Publishes a snapshot, part by part.
@@ -76,6 +103,22 @@ impl Publisher {
     /// Publishes how far a wallet's trades are known.
     pub async fn watermark(&self, mark: Watermark) -> Result<(), IngestError> {
         let append = self.by_wallet(mark.wallet, &mark, mark.observed_at, None)?;
+        self.append(vec![append]).await
+    }
+
+    /// Publishes samples of prices.
+    pub async fn marks(&self, marks: &[TokenMarked]) -> Result<(), IngestError> {
+        for chunk in marks.chunks(CHUNK) {
+            let now = self.clock.now();
+            let appends = chunk.iter().map(|mark| self.by_wallet(mark.wallet, mark, now, None));
+            self.append(appends.collect::<Result<_, _>>()?).await?;
+        }
+        Ok(())
+    }
+
+    /// Publishes an outcome.
+    pub async fn resolved(&self, resolved: TokenResolved) -> Result<(), IngestError> {
+        let append = self.by_wallet(resolved.wallet, &resolved, self.clock.now(), None)?;
         self.append(vec![append]).await
     }
 

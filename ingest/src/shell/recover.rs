@@ -6,7 +6,10 @@ use eventlog::{Log, Offset, TopicPartition};
 use schemas::{Address, Timestamp, codec::Codec, events::FillsEvent, topics::Topic};
 
 use super::IngestError;
-use crate::core::merge::{MEMORY, Merger};
+use crate::core::{
+    changes::Changes,
+    merge::{MEMORY, Merger},
+};
 
 /// Read a little further back than what is remembered, so that a watermark republished hourly is among it.
 const SLACK: Duration = Duration::from_secs(2 * 3600);
@@ -18,6 +21,8 @@ const BATCH: usize = 2_000;
 pub struct Recovered {
     /// Its fills of the last days.
     pub merger: Merger,
+    /// Its position changes of the last days.
+    pub changes: Changes,
     /// How far its trades are known without a gap; `None`: it was never followed, or long ago.
     pub watermark: Option<Timestamp>,
 }
@@ -51,13 +56,15 @@ pub async fn recover(
     }
     for recovered in wallets.values_mut() {
         recovered.merger.forget(now);
+        recovered.changes.forget(now);
     }
     tracing::debug!(partition, wallets = wallets.len(), read_to = %Offset(from.0), "fills recovered");
     Ok(wallets)
 }
 
 fn absorb(wallets: &mut BTreeMap<Address, Recovered>, event: FillsEvent) {
-    let new = |wallet| Recovered { merger: Merger::new(wallet), watermark: None };
+    let new =
+        |wallet| Recovered { merger: Merger::new(wallet), changes: Changes::new(wallet), watermark: None };
     match event {
         FillsEvent::Fill(fill) => {
             wallets.entry(fill.wallet).or_insert_with_key(|w| new(*w)).merger.restore(&fill);
@@ -66,9 +73,11 @@ fn absorb(wallets: &mut BTreeMap<Address, Recovered>, event: FillsEvent) {
             let known = wallets.entry(mark.wallet).or_insert_with_key(|w| new(*w));
             known.watermark = known.watermark.max(Some(mark.complete_until));
         }
+        FillsEvent::PositionChanged(changed) => {
+            wallets.entry(changed.wallet).or_insert_with_key(|w| new(*w)).changes.restore(&changed);
+        }
         FillsEvent::FillVoided(_)
         | FillsEvent::PositionSnapshot(_)
-        | FillsEvent::PositionChanged(_)
         | FillsEvent::TokenMarked(_)
         | FillsEvent::TokenResolved(_) => {}
     }

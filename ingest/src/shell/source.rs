@@ -3,14 +3,17 @@
 use std::collections::BTreeSet;
 
 use runtime::{Board, Clock};
-use schemas::{Address, AssetId, ConditionId, Round, Timestamp, events::HeldPosition};
+use schemas::{Address, AssetId, ChangeKind, ConditionId, Round, Timestamp, events::HeldPosition};
 use venue::{
     VenueError,
-    port::{MarketData, PositionsQuery, TradesQuery},
-    wire::{PositionRow, TradeRow, page::UnreadableRow},
+    port::{ActivityQuery, MarketData, PositionsQuery, TradesQuery},
+    wire::{ActivityKind, ActivityRow, PositionRow, Rows, TradeRow, page::UnreadableRow},
 };
 
-use crate::core::merge::{Merger, Row};
+use crate::core::{
+    changes::{ChangeRow, Changes},
+    merge::{Merger, Row},
+};
 
 /// Rows a page.
 const PAGE: u32 = 1_000;
@@ -48,19 +51,9 @@ pub async fn walk(
         if query.cursor.is_none() {
             walk.observed_at = clock.now();
         }
-        report(board, user, &page.unreadable);
         let first_new = walk.rows.len();
-        for row in &page.rows {
-            match to_row(row) {
-                Some(read) => {
-                    if row.is_combo() {
-                        walk.unknowable.insert(read.condition_id);
-                    }
-                    walk.rows.push(read);
-                }
-                None => board.trouble("venue_row_unreadable"),
-            }
-        }
+        walk.rows.extend(rows(board, user, &page));
+        walk.unknowable.extend(page.rows.iter().filter(|r| r.is_combo()).filter_map(|r| r.condition().ok()));
         let next = page.pagination.next().map(str::to_owned);
         let nothing_new = news_of.is_some_and(|merger| merger.adds_nothing(&walk.rows[first_new..]));
         // A cursor that stands still would be walked for ever.
@@ -69,6 +62,98 @@ pub async fn walk(
         }
         query.cursor = next;
     }
+}
+
+/// The rows of a page that can be read; the others are reported.
+pub fn rows(board: &Board, user: Address, page: &Rows<TradeRow>) -> Vec<Row> {
+    report(board, user, &page.unreadable);
+    let read = page.rows.iter().filter_map(|row| {
+        let read = to_row(row);
+        if read.is_none() {
+            board.trouble("venue_row_unreadable");
+        }
+        read
+    });
+    read.collect()
+}
+
+/// One walk over a wallet's changes without a trade.
+#[derive(Debug, Default)]
+pub struct ChangesWalk {
+    /// Newest first.
+    pub rows: Vec<ChangeRow>,
+    /// Conditions whose market nobody can know: combos.
+    pub unknowable: BTreeSet<ConditionId>,
+    /// When the first page was read.
+    pub observed_at: Timestamp,
+}
+
+/// What of the activity list moves a position without a trade. Trades come from their own list; rewards, rebates and
+/// transfers of money change nothing.
+const CHANGES: [(ActivityKind, ChangeKind); 5] = [
+    (ActivityKind::Split, ChangeKind::Split),
+    (ActivityKind::Merge, ChangeKind::Merge),
+    (ActivityKind::Redeem, ChangeKind::Redeem),
+    (ActivityKind::Conversion, ChangeKind::Conversion),
+    (ActivityKind::Migration, ChangeKind::Migration),
+];
+
+/// Walks the changes from now back to `start`. With `news_of`, only until a page holds nothing new to it.
+///
+/// # Errors
+/// A page that cannot be had: the whole walk counts for nothing.
+pub async fn walk_changes(
+    venue: &dyn MarketData,
+    clock: &dyn Clock,
+    board: &Board,
+    user: Address,
+    start: Timestamp,
+    news_of: Option<&Changes>,
+) -> Result<ChangesWalk, VenueError> {
+    let limit = if news_of.is_some() { NEWS_PAGE } else { PAGE };
+    let kinds = CHANGES.map(|(wire, _)| wire).to_vec();
+    let mut query = ActivityQuery { user, kinds, limit, cursor: None, start: Some(start), end: None };
+    let mut walk = ChangesWalk::default();
+    loop {
+        let page = venue.activity(&query, clock.now()).await?;
+        if query.cursor.is_none() {
+            walk.observed_at = clock.now();
+        }
+        report(board, user, &page.unreadable);
+        let first_new = walk.rows.len();
+        for row in &page.rows {
+            // The venue may send kinds that nobody asked for.
+            let Some(kind) = CHANGES.iter().find(|(wire, _)| *wire == row.kind).map(|(_, kind)| *kind) else {
+                continue;
+            };
+            match to_change(row, kind) {
+                Some(read) => {
+                    if row.is_combo.unwrap_or(false) {
+                        walk.unknowable.insert(read.condition_id);
+                    }
+                    walk.rows.push(read);
+                }
+                None => board.trouble("venue_row_unreadable"),
+            }
+        }
+        let next = page.pagination.next().map(str::to_owned);
+        let nothing_new = news_of.is_some_and(|known| known.adds_nothing(&walk.rows[first_new..]));
+        if next.is_none() || next == query.cursor || nothing_new {
+            return Ok(walk);
+        }
+        query.cursor = next;
+    }
+}
+
+fn to_change(row: &ActivityRow, kind: ChangeKind) -> Option<ChangeRow> {
+    Some(ChangeRow {
+        kind,
+        tx: row.transaction_hash,
+        condition_id: row.condition().ok()?,
+        asset: row.token_id.clone(),
+        shares: row.size,
+        changed_at: row.timestamp,
+    })
 }
 
 fn report(board: &Board, wallet: Address, unreadable: &[UnreadableRow]) {

@@ -1,29 +1,38 @@
 //! One followed wallet: its snapshot once, then its trades for as long as it is followed.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
-
-use runtime::{Board, Clock, Stop, signals};
-use schemas::{
-    Address, ConditionId, Timestamp,
-    events::{Fill, Watermark},
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+    time::Duration,
 };
-use venue::{VenueError, port::MarketData};
+
+use runtime::{Stop, signals};
+use schemas::{
+    Address, AssetId, ChangeKind, ConditionId, Side, Timestamp,
+    events::{Fill, PositionChanged, Watermark},
+};
+use tokio::task::JoinSet;
+use venue::VenueError;
 
 use super::{
-    IngestError, Pace, Ports,
+    IngestError, Ports,
+    backfill::{Gate, backfill},
+    convert::convert,
     markets::Markets,
-    publish::Publisher,
+    pace::Pace,
+    publish::{Moved, Publisher},
     recover::Recovered,
-    source::{Walk, positions, walk},
+    source::{positions, walk, walk_changes},
 };
 use crate::core::{
-    hold::Hold,
+    changes::{Change, Changes},
+    hold::{Hold, Pending},
     merge::{MEMORY, Merger},
     snapshot::Settling,
 };
 
 /// A walk goes this far behind what is known to be complete: the venue's lists may grow late.
-const OVERLAP: Duration = Duration::from_secs(600);
+pub const OVERLAP: Duration = Duration::from_secs(600);
 /// A look for news goes this far behind the newest fill.
 const NEWS_OVERLAP: Duration = Duration::from_secs(5);
 /// Between two looks for news there is a whole walk this often.
@@ -34,6 +43,8 @@ const SETTLED: Duration = Duration::from_secs(30);
 const REPUBLISH: Duration = Duration::from_secs(3600);
 /// A snapshot covers what is older than the follow by this much; later trades are named one by one.
 const SNAPSHOT_WINDOW: Duration = Duration::from_secs(60);
+/// The activity list rests so long after trouble with it.
+const ACTIVITY_REST: Duration = Duration::from_secs(5);
 /// The waits after trouble with the venue: from the first to the longest.
 const PATIENCE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
 
@@ -41,19 +52,26 @@ const PATIENCE: (Duration, Duration) = (Duration::from_millis(250), Duration::fr
 pub struct Watch {
     wallet: Address,
     follow_from: Timestamp,
-    venue: Arc<dyn MarketData>,
-    clock: Arc<dyn Clock>,
-    board: Board,
+    ports: Ports,
     publisher: Publisher,
     markets: Arc<Markets>,
     pace: Pace,
+    gate: Gate,
     market_wait: Duration,
     merger: Merger,
+    changes: Changes,
     hold: Hold,
     unknowable: BTreeSet<ConditionId>,
     watermark: Option<Timestamp>,
     whole_walk_at: Option<Timestamp>,
+    /// When the activity list is read next, unless something asks for it earlier; and not before this after trouble.
+    activity_at: Timestamp,
+    activity_rests_until: Timestamp,
+    /// A SELL went out while the activity list did not answer.
+    sold_unseen: bool,
     published_mark_at: Option<Timestamp>,
+    /// The backfill. It ends with the watch.
+    history: Option<JoinSet<Result<(), IngestError>>>,
 }
 
 impl Watch {
@@ -66,30 +84,34 @@ impl Watch {
         ports: &Ports,
         publisher: Publisher,
         markets: Arc<Markets>,
-        pace: Pace,
+        (pace, gate): (Pace, Gate),
         market_wait: Duration,
     ) -> Self {
-        let (merger, watermark) = match recovered {
-            Some(r) => (r.merger, r.watermark),
-            None => (Merger::new(wallet), None),
+        let (merger, changes, watermark) = match recovered {
+            Some(r) => (r.merger, r.changes, r.watermark),
+            None => (Merger::new(wallet), Changes::new(wallet), None),
         };
         Self {
             wallet,
             // The venue's times are whole seconds: the second in which it was followed counts.
             follow_from: Timestamp::from_secs(follow_from.secs()),
-            venue: ports.venue.clone(),
-            clock: ports.clock.clone(),
-            board: ports.board.clone(),
+            ports: ports.clone(),
             publisher,
             markets,
             pace,
+            gate,
             market_wait,
             merger,
+            changes,
             hold: Hold::new(),
             unknowable: BTreeSet::new(),
             watermark,
             whole_walk_at: None,
+            activity_at: Timestamp::default(),
+            activity_rests_until: Timestamp::default(),
+            sold_unseen: false,
             published_mark_at: None,
+            history: None,
         }
     }
 
@@ -103,6 +125,7 @@ impl Watch {
             let pause = match self.step().await {
                 Ok(()) => {
                     wait = PATIENCE.0;
+                    self.look_after_history()?;
                     self.pace.pause()
                 }
                 Err(IngestError::Venue(error)) => {
@@ -116,47 +139,137 @@ impl Watch {
             tokio::select! {
                 biased;
                 () = stop.requested() => {}
-                () = self.clock.sleep(pause) => {}
+                () = self.ports.clock.sleep(pause) => {}
             }
         }
         Ok(())
     }
 
+    /// Begins the backfill once the wallet is live, and learns how it ended.
+    fn look_after_history(&mut self) -> Result<(), IngestError> {
+        let Some(history) = &mut self.history else {
+            let mut history = JoinSet::new();
+            history.spawn(backfill(
+                self.ports.clone(),
+                self.publisher.clone(),
+                self.pace.clone(),
+                self.gate.clone(),
+                self.wallet,
+                self.follow_from,
+            ));
+            self.history = Some(history);
+            return Ok(());
+        };
+        match history.try_join_next() {
+            None | Some(Ok(Ok(()))) => Ok(()),
+            Some(Ok(Err(error))) => Err(error),
+            Some(Err(died)) => Err(IngestError::WatchDied { wallet: self.wallet, why: died.to_string() }),
+        }
+    }
+
     fn trouble(&self, error: &VenueError) {
         metrics::counter!(signals::TICK_ERROR, "code" => error.code()).increment(1);
-        self.board.trouble(error.code());
+        self.ports.board.trouble(error.code());
         tracing::warn!(wallet = %self.wallet, %error, code = error.code(), "the venue did not answer");
     }
 
     async fn step(&mut self) -> Result<(), IngestError> {
         // A wallet last followed longer ago than fills are remembered is as good as new.
-        let horizon = self.clock.now().minus(MEMORY);
+        let horizon = self.ports.clock.now().minus(MEMORY);
         if self.watermark.is_none_or(|mark| mark < horizon) {
-            self.settle().await?;
+            let covers_until = self.covers_until();
+            self.settle(covers_until).await?;
+            self.watermark = Some(covers_until);
         }
-        let now = self.clock.now();
+        let now = self.ports.clock.now();
         let whole = self.whole_walk_at.is_none_or(|at| now.since(at) >= WHOLE_WALK);
-        let start = self.start_of_walk(whole);
-        let news_of = (!whole).then_some(&self.merger);
-        let walk = walk(&*self.venue, &*self.clock, &self.board, self.wallet, start, news_of).await?;
-        let found = self.absorb(&walk);
+        let (walked, mut fills) = self.look(whole).await?;
+        // What a SELL sold may have come by a split in the same block: asked for before it is published.
+        let sells = fills.iter().any(|fill| fill.side == Side::Sell);
+        let (mut complete, mut changes, mut late) = (true, Vec::new(), Ok(()));
+        if (whole || sells || now >= self.activity_at) && now >= self.activity_rests_until {
+            match self.look_for_changes(whole).await {
+                Ok(found) => {
+                    changes = found;
+                    self.activity_at = now.plus(self.pace.activity());
+                }
+                Err(error) => {
+                    // Trades go on without it.
+                    self.trouble(&error);
+                    self.activity_rests_until = now.plus(error.retry_after().unwrap_or(ACTIVITY_REST));
+                    complete = false;
+                }
+            }
+            if !changes.is_empty() {
+                // Trades that came before a change may have shown themselves only after the first look.
+                late = self.look(false).await.map(|(_, more)| fills.extend(more));
+            }
+        } else if whole || sells {
+            complete = false;
+        }
+        self.sold_unseen |= sells && !complete;
+        let found = fills.len() + changes.len();
         if found > 0 || whole {
             tracing::debug!(
                 event = signals::WALLET_FETCH,
                 wallet = %self.wallet,
-                raw = walk.rows.len(),
-                fills = found,
+                raw = walked,
+                fills = fills.len(),
+                changes = changes.len(),
                 phase = if whole { "walk" } else { "news" },
             );
             metrics::counter!(signals::WALLET_FETCH).increment(1);
         }
+        self.hold.push(fills, changes);
         self.publish().await?;
+        late?;
+        if self.sold_unseen && self.activity_at > now && self.hold.is_empty() {
+            // What was sold may have come by a split that was told only now: a sale of what nobody knew was held, and
+            // shares that stay for ever. The venue knows better what is left.
+            self.settle(now.minus(SNAPSHOT_WINDOW)).await?;
+            self.sold_unseen = false;
+        }
         if whole {
             self.whole_walk_at = Some(now);
             self.merger.forget(now);
-            self.advance(now).await?;
+            self.changes.forget(now);
+            if complete {
+                self.advance(now).await?;
+            }
         }
         Ok(())
+    }
+
+    /// Looks at the trades, all or the news. Answers how many rows there were, and the fills not known before.
+    async fn look(&mut self, whole: bool) -> Result<(usize, Vec<Fill>), VenueError> {
+        let start = self.start_of_walk(whole);
+        let news_of = (!whole).then_some(&self.merger);
+        let Ports { venue, clock, board, .. } = &self.ports;
+        let walk = walk(&**venue, &**clock, board, self.wallet, start, news_of).await?;
+        self.unknowable.extend(walk.unknowable);
+        let mut fills = self.merger.absorb(&walk.rows, walk.observed_at);
+        // What happened before anybody followed the wallet is contained in its snapshot.
+        fills.retain(|f| f.filled_at >= self.follow_from);
+        Ok((walk.rows.len(), fills))
+    }
+
+    /// Looks at the activity, all or the news. Answers the changes not known before.
+    async fn look_for_changes(&mut self, whole: bool) -> Result<Vec<Change>, VenueError> {
+        let start = self.start_of_changes(whole);
+        let news_of = (!whole).then_some(&self.changes);
+        let Ports { venue, clock, board, .. } = &self.ports;
+        let walk = walk_changes(&**venue, &**clock, board, self.wallet, start, news_of).await?;
+        self.unknowable.extend(walk.unknowable);
+        let found = self.changes.absorb(&walk.rows, walk.observed_at);
+        if found.grown > 0 {
+            board.trouble("change_grew");
+            tracing::warn!(wallet = %self.wallet, changes = found.grown, "changes grew after they were published");
+        }
+        if found.too_old > 0 {
+            board.trouble("change_too_old");
+            tracing::warn!(wallet = %self.wallet, changes = found.too_old, "changes are too old to be taken");
+        }
+        Ok(found.changes)
     }
 
     /// Where a walk ends. The first one after a start closes the gap since the last published fill.
@@ -170,14 +283,21 @@ impl Watch {
         start.max(self.follow_from)
     }
 
-    fn absorb(&mut self, walk: &Walk) -> usize {
-        self.unknowable.extend(walk.unknowable.iter().copied());
-        let fills = self.merger.absorb(&walk.rows, walk.observed_at);
-        // What happened before anybody followed the wallet is contained in its snapshot.
-        let followed: Vec<Fill> = fills.into_iter().filter(|f| f.filled_at >= self.follow_from).collect();
-        let found = followed.len();
-        self.hold.push(followed);
-        found
+    /// Where a walk over the activity ends. Only the watermark knows what of it is published.
+    fn start_of_changes(&self, whole: bool) -> Timestamp {
+        let known = self.watermark.unwrap_or(self.follow_from).minus(OVERLAP);
+        let start = if whole {
+            known
+        } else {
+            self.changes.newest().map_or(known, |newest| newest.minus(NEWS_OVERLAP))
+        };
+        // What is not later than that the snapshot contains.
+        start.max(self.covers_until().plus(Duration::from_secs(1)))
+    }
+
+    /// What is not later than this the wallet's snapshot contains.
+    fn covers_until(&self) -> Timestamp {
+        self.follow_from.minus(SNAPSHOT_WINDOW)
     }
 
     /// Publishes what has its facts, or has waited for them long enough.
@@ -187,13 +307,70 @@ impl Watch {
         }
         let wanted = self.hold.wanted();
         let facts = self.markets.facts(&wanted).await?;
-        let mut fills = self.hold.release(&facts, &self.unknowable, self.clock.now(), self.market_wait);
-        let books = self.markets.books(&fills.iter().map(|f| f.asset.clone()).collect()).await;
-        for fill in &mut fills {
-            fill.book = books.get(&fill.asset).cloned();
+        let now = self.ports.clock.now();
+        let released = self.hold.release(&facts, &self.unknowable, now, self.market_wait);
+        let assets = released.iter().filter_map(|pending| match pending {
+            Pending::Fill(fill) => Some(fill.asset.clone()),
+            Pending::Change(_) => None,
+        });
+        let books = self.markets.books(&assets.collect()).await;
+        let mut released: VecDeque<Pending> = released.into();
+        let mut moves = Vec::with_capacity(released.len());
+        while let Some(pending) = released.pop_front() {
+            let change = match pending {
+                Pending::Fill(mut fill) => {
+                    fill.book = books.get(&fill.asset).cloned();
+                    moves.push(Moved::Fill(fill));
+                    continue;
+                }
+                Pending::Change(change) => change,
+            };
+            if change.changed.kind == ChangeKind::Conversion {
+                // It is compared with what the log says was held: all that came before it must be there.
+                self.publisher.moves(&std::mem::take(&mut moves)).await?;
+            }
+            match self.complete(change.clone()).await {
+                Ok(changed) => moves.push(Moved::Change(changed)),
+                Err(error) => {
+                    self.publisher.moves(&moves).await?;
+                    released.push_front(Pending::Change(change));
+                    self.hold.put_back(released.into_iter());
+                    return Err(error);
+                }
+            }
         }
-        self.publisher.fills(&fills).await?;
+        self.publisher.moves(&moves).await?;
         self.markets.renew(&wanted).await
+    }
+
+    /// A change's record with all that it carries.
+    async fn complete(&self, change: Change) -> Result<PositionChanged, IngestError> {
+        let sale = change.is_sale();
+        let mut changed = match change.changed.kind {
+            ChangeKind::Conversion => convert(&self.ports, &self.markets, change).await?,
+            ChangeKind::Migration => {
+                let condition = change.changed.condition_id;
+                let listings = self.markets.listings(&[condition].into()).await?;
+                let deltas = listings.get(&condition).map(|l| change.migrated(&l.ids.0, &l.ids.1));
+                PositionChanged { deltas: deltas.unwrap_or_default(), ..change.changed }
+            }
+            ChangeKind::Split | ChangeKind::Merge | ChangeKind::Redeem => {
+                let tokens = change.changed.facts.as_ref().map_or(&[][..], |facts| &facts.tokens);
+                let deltas = change.deltas(tokens);
+                PositionChanged { deltas, ..change.changed }
+            }
+        };
+        if changed.deltas.is_empty() && changed.kind != ChangeKind::Conversion {
+            self.ports.board.trouble("change_without_market");
+            tracing::warn!(wallet = %self.wallet, tx = %changed.tx, kind = %changed.kind, "nobody knows what it moved");
+        }
+        if sale {
+            let sold: BTreeSet<AssetId> =
+                changed.deltas.iter().filter(|d| d.shares.micro() < 0).map(|d| d.asset.clone()).collect();
+            let books: BTreeMap<_, _> = self.markets.books(&sold).await;
+            changed.books = books.into_values().collect();
+        }
+        Ok(changed)
     }
 
     /// Moves the watermark to what a whole walk has shown to be complete, and publishes it.
@@ -203,7 +380,7 @@ impl Watch {
             return Ok(());
         }
         let complete_until = walked_at.minus(SETTLED);
-        let moved = self.merger.newest() > self.watermark;
+        let moved = self.merger.newest().max(self.changes.newest()) > self.watermark;
         let due = self.published_mark_at.is_none_or(|at| walked_at.since(at) >= REPUBLISH);
         if self.watermark.is_some_and(|mark| mark >= complete_until) || !(moved || due) {
             return Ok(());
@@ -216,24 +393,26 @@ impl Watch {
     }
 
     /// Reads the wallet's positions between walks that agree, and publishes them.
-    async fn settle(&mut self) -> Result<(), IngestError> {
-        let covers_until = self.follow_from.minus(SNAPSHOT_WINDOW);
+    async fn settle(&mut self, covers_until: Timestamp) -> Result<(), IngestError> {
         // Inclusive: the next second after what is covered.
         let start = Timestamp::from_secs(covers_until.secs() + 1);
-        let (venue, clock, board) = (&*self.venue, &*self.clock, &self.board);
+        let Ports { venue, clock, board, .. } = &self.ports;
+        let (venue, clock) = (&**venue, &**clock);
+        let shown_until = clock.now().minus(SETTLED);
+        let changes = walk_changes(venue, clock, board, self.wallet, start, None).await?;
         let before = walk(venue, clock, board, self.wallet, start, None).await?;
-        let mut settling = Settling::begin(self.wallet, covers_until, &before.rows);
+        let mut settling = Settling::begin(self.wallet, covers_until, &before.rows, &changes.rows);
         loop {
             let held = positions(venue, clock, board, self.wallet).await?;
             let after = walk(venue, clock, board, self.wallet, start, None).await?;
-            let open = settling.round(&held, &after.rows);
+            let changes = walk_changes(venue, clock, board, self.wallet, start, None).await?;
+            let open = settling.round(&held, &after.rows, &changes.rows);
             if open == 0 {
                 break;
             }
             tracing::debug!(wallet = %self.wallet, open, "positions moved while they were read; again");
         }
-        self.publisher.snapshot(settling.finish(self.clock.now())).await?;
-        self.watermark = Some(covers_until);
+        self.publisher.snapshot(settling.finish(shown_until)).await?;
         tracing::info!(wallet = %self.wallet, %covers_until, "snapshot published");
         Ok(())
     }
