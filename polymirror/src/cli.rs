@@ -134,6 +134,9 @@ pub struct SimulateArgs {
     /// How many simulated leaders there are.
     #[arg(long, value_name = "N", conflicts_with = "tape")]
     pub leaders: Option<u32>,
+    /// After how many of a thousand trades a leader splits or merges; 0: never.
+    #[arg(long, value_name = "N", conflicts_with = "tape")]
+    pub changes_per_thousand: Option<u32>,
     /// All simulated leaders trade equally often.
     #[arg(long, conflicts_with = "tape")]
     pub even: bool,

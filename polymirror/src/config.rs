@@ -81,6 +81,10 @@ pub struct IngestConfig {
     pub poll_ms: u64,
     /// How many trade requests a second all wallets together may make.
     pub requests_per_second: u32,
+    /// How often a wallet's activity is read for changes without a trade, in milliseconds.
+    pub activity_poll_ms: u64,
+    /// How often the books of tokens that followers hold are sampled, in milliseconds.
+    pub marks_every_ms: u64,
 }
 
 /// The HTTP API.
@@ -105,6 +109,8 @@ pub struct SimulatorConfig {
     pub markets: u32,
     /// How many fills a second they make together, on average.
     pub fills_per_second: u32,
+    /// After how many of a thousand trades a leader splits or merges.
+    pub changes_per_thousand: u32,
 }
 
 impl Config {

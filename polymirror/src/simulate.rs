@@ -22,6 +22,7 @@ pub fn seeded(config: &SimulatorConfig, seed: Option<u64>, fills_per_second: Opt
         leaders: usize::try_from(config.leaders).unwrap_or(usize::MAX),
         markets: usize::try_from(config.markets).unwrap_or(usize::MAX),
         mean_gap: Duration::from_secs(1) / rate,
+        change_permille: config.changes_per_thousand,
         ..Seeding::default()
     }
 }
@@ -86,6 +87,9 @@ pub async fn run(
         let mut seeding = seeded(&config.simulator, args.seed, args.fills_per_second);
         if let Some(leaders) = args.leaders {
             seeding.leaders = usize::try_from(leaders).unwrap_or(usize::MAX);
+        }
+        if let Some(changes) = args.changes_per_thousand {
+            seeding.change_permille = changes;
         }
         if args.even {
             seeding.top_share_permille = 0;

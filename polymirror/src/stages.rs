@@ -72,6 +72,8 @@ pub async fn ingest(shared: &Shared, simulator: &str, stop: Stop) -> Result<(), 
     let settings = ingest::Settings {
         poll: Duration::from_millis(installation.config.ingest.poll_ms),
         requests_per_second: installation.config.ingest.requests_per_second,
+        activity_poll: Duration::from_millis(installation.config.ingest.activity_poll_ms),
+        marks_every: Duration::from_millis(installation.config.ingest.marks_every_ms),
         session: shared.session,
         ..ingest::Settings::default()
     };

@@ -33,6 +33,7 @@ impl Venue {
     fn start(install: &Install, rate: u32, leaders: usize) -> Self {
         let (rate, leaders_arg) = (rate.to_string(), leaders.to_string());
         let args = ["simulate", "--fills-per-second", &rate, "--leaders", &leaders_arg, "--even"];
+        let args = [&args[..], &["--changes-per-thousand", "0"]].concat();
         let mut child = install.command(&args).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
         let first = lines.next().unwrap();
