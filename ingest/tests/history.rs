@@ -14,7 +14,10 @@ use std::{
 
 use async_trait::async_trait;
 use common::{DEADLINE, World, totals, whole_second};
-use schemas::{Address, AssetId, ConditionId, NaturalKey, TargetStatus, Timestamp, events::FillsEvent};
+use schemas::{
+    Address, AssetId, ConditionId, NaturalKey, TargetStatus, Timestamp,
+    events::{Fill, FillsEvent},
+};
 use testkit::wait_for;
 use venue::{
     VenueError,
@@ -67,7 +70,7 @@ async fn history_is_published_once_oldest_first_over_kills_and_for_whoever_takes
     let history = world.history().await;
     assert_eq!(history.len(), told);
 
-    let keys: BTreeSet<NaturalKey> = history.iter().map(|f| f.natural_key()).collect();
+    let keys: BTreeSet<NaturalKey> = history.iter().map(Fill::natural_key).collect();
     assert_eq!(keys.len(), history.len(), "none twice");
     assert!(history.len() > 500, "{}", history.len());
     for (wallet, since) in &followed {
