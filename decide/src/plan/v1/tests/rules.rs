@@ -40,6 +40,8 @@ fn a_market_that_takes_no_orders_is_closed_or_past_its_end() {
     assert_eq!(reason(|i| i.accepting_orders = Some(false)), Reason::MarketClosed);
     let past = |i: &mut Inputs| (i.accepting_orders, i.end_at) = (Some(false), Some(at(1)));
     assert_eq!(reason(past), Reason::MarketPastEndDate);
+    let at_its_end = |i: &mut Inputs| (i.accepting_orders, i.end_at) = (Some(false), Some(at(2)));
+    assert_eq!(reason(at_its_end), Reason::MarketClosed, "it has not passed");
     assert_eq!(reason(|i| i.end_at = Some(at(1))), Reason::Ok, "a past date alone does not skip");
 }
 
@@ -47,6 +49,7 @@ fn a_market_that_takes_no_orders_is_closed_or_past_its_end() {
 fn price_outside_clob_bounds_is_tested_against_the_band_and_never_the_tick() {
     assert_eq!(reason(|i| i.price = px("0.009999")), Reason::PriceOutsideClobBounds);
     assert_eq!(reason(|i| i.price = px("0.990001")), Reason::PriceOutsideClobBounds);
+    assert_eq!(reason(|i| i.price = px("0.01")), Reason::Ok, "50 shares at 0.02");
     assert_eq!(reason(|i| i.price = px("0.413333")), Reason::Ok, "an average off the tick");
     // 0.99 is the top: 5 shares cost $4.95.
     assert_eq!(reason(|i| i.price = px("0.99")), Reason::Ok);
@@ -58,8 +61,10 @@ fn filters_say_no_each_with_its_own_reason() {
     assert_eq!(with(|p| p.min_trade_usdc = Some(usd("10.01"))), Reason::FilterTradeSize);
     assert_eq!(with(|p| p.max_trade_usdc = Some(usd("9.99"))), Reason::FilterTradeSize);
     assert_eq!(with(|p| p.min_trade_usdc = Some(usd("10"))), Reason::Ok);
+    assert_eq!(with(|p| p.max_trade_usdc = Some(usd("10"))), Reason::Ok);
     assert_eq!(with(|p| p.min_price = Some(px("0.41"))), Reason::FilterPriceBand);
     assert_eq!(with(|p| p.max_price = Some(px("0.39"))), Reason::FilterPriceBand);
+    assert_eq!(with(|p| (p.min_price, p.max_price) = (Some(px("0.4")), Some(px("0.4")))), Reason::Ok);
     assert_eq!(with(|p| p.max_spread = Some(px("0.01"))), Reason::FilterSpread);
     assert_eq!(with(|p| p.max_spread = Some(px("0.02"))), Reason::Ok);
     assert_eq!(with(|p| p.min_time_to_end_s = Some(86_399)), Reason::FilterTimeToEnd);

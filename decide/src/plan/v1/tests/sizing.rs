@@ -86,6 +86,16 @@ fn a_market_order_is_in_whole_cents_and_at_least_a_dollar() {
     assert_eq!(fak("2.349").order.unwrap().amount, Some(usd("2.34")));
     assert_eq!(fak("4").order.unwrap().amount, Some(usd("3")), "trimmed to the room");
     assert_eq!(fak("0.99").reason, Reason::BelowMarketMin);
+    assert_eq!(fak("1").order.unwrap().amount, Some(usd("1")), "exactly the floor");
+    // One dollar of room is enough for it, and less is not.
+    let room = |taken: &str| {
+        let mut i = buy(Policy { placement: Some(Placement::MarketFak), ..fixed("4") });
+        i.own.exposure = usd(taken);
+        decide(&i)
+    };
+    assert_eq!(room("24").order.unwrap().amount, Some(usd("1")));
+    assert_eq!(room("24.000001").reason, Reason::PositionCapReached);
+    assert_eq!(room("24.5").reason, Reason::PositionCapReached);
 }
 
 #[test]
