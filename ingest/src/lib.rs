@@ -21,7 +21,7 @@
 //! - **History** is the trades of the 30 days before the follow, in a task of its own: two wallets at a time, two pages
 //!   a second for all, at most 20,000 rows each, the newest. Which of it is published the log says: a fill cannot
 //!   have been recorded before it happened, so the records of the last 30 days name all that were. A backfill not
-//!   finished within 7 days of the follow is left as it is.
+//!   finished within 7 days of the follow is left as it is, and what the venue shows after it was read is not told.
 //!
 //! [`core`] holds the rules, without I/O or clock; [`shell`] feeds it.
 
