@@ -33,11 +33,12 @@ macro_rules! page {
 }
 
 /// Every migration, in order. A released page never changes.
-pub(crate) const PAGES: [Page; 4] = [
+pub(crate) const PAGES: [Page; 5] = [
     page!(1, "0001_accounts", projection: false),
     page!(2, "0002_execution", projection: false),
     page!(3, "0003_projection", projection: true),
     page!(4, "0004_policies", projection: false),
+    page!(5, "0005_api", projection: false),
 ];
 
 /// Why a database is not as this program needs it.

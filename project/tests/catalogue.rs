@@ -11,9 +11,14 @@ use sqlx::PgPool;
 const RIGHTS: &str = "
 app_user    _sqlx_migrations             select(success, version)
 app_user    api_outbox                   insert
+app_user    api_tokens                   insert
+app_user    api_tokens                   select(billing_account_id, created_at, expires_at, id, name, revoked_at)
+app_user    api_tokens                   update(revoked_at)
 app_user    billing_accounts             insert
 app_user    billing_accounts             select
 app_user    billing_accounts             update(gate_lock)
+app_user    poly_close_requests          insert
+app_user    poly_close_requests          select
 app_user    poly_controls                insert
 app_user    poly_controls                select
 app_user    poly_controls                update(active, changed_at, reason, revision)
@@ -93,6 +98,8 @@ api_outbox                   operator         insert   owner
 api_outbox                   relay_mark       update   relay
 api_outbox                   relay_read       select   relay
 api_outbox                   tenant           insert   app_user
+api_tokens                   lookup           select   owner
+api_tokens                   tenant           all      app_user
 billing_accounts             executor_lock    update   executor
 billing_accounts             executor_read    select   executor
 billing_accounts             operator         select   owner
@@ -106,6 +113,7 @@ execution.orders             executor         all      executor
 execution.outbox             executor         all      executor
 execution.owner_epochs       executor         all      executor
 execution.positions          executor         all      executor
+poly_close_requests          tenant           all      app_user
 poly_controls                executor_lock    update   executor
 poly_controls                executor_read    select   executor
 poly_controls                operator         all      owner
@@ -128,6 +136,11 @@ poly_wallet_grants           tenant           all      app_user
 projection_offsets           projector        all      projector
 users                        operator         select   owner
 users                        tenant           all      app_user
+";
+
+/// Functions, without blanks: whose right they run with, under which settings, and who may call them.
+const FUNCTIONS: &str = "
+api_token_owner(presentedbytea,as_oftimestampwithtimezone) definer owner search_path=pg_catalog,pg_temp app_user
 ";
 
 fn page(text: &str) -> Vec<Vec<String>> {
@@ -205,16 +218,70 @@ async fn every_table_has_row_level_security_enabled_and_forced_and_policies_for_
             .await
             .unwrap();
     assert!(permissive.is_empty(), "{permissive:?}");
-    let open: Vec<String> = sqlx::query_scalar(
+    assert_eq!(open(&pool).await, Vec::<String>::new(), "without forced row-level security or a policy");
+}
+
+/// Tables that anybody with a right to them sees whole.
+async fn open(pool: &PgPool) -> Vec<String> {
+    sqlx::query_scalar(
         "select c.oid::regclass::text from pg_class c join pg_namespace n on n.oid = c.relnamespace
          where c.relkind in ('r', 'p') and n.nspname !~ '^(pg_|information_schema)'
              and not (c.relrowsecurity and c.relforcerowsecurity
-                 and exists (select 1 from pg_policy p where p.polrelid = c.oid))",
+                 and exists (select 1 from pg_policy p where p.polrelid = c.oid))
+         order by 1",
     )
-    .fetch_all(&pool)
+    .fetch_all(pool)
+    .await
+    .unwrap()
+}
+
+/// What the tests on this page are for: a table that somebody adds, and forgets one of the three.
+#[tokio::test]
+async fn a_table_without_a_policy_or_without_forced_row_level_security_is_found() {
+    let connections = database().await;
+    let pool = superuser(&connections).await;
+    sqlx::raw_sql(
+        "create table a_bare (x int);
+         create table b_without_policy (x int);
+         alter table b_without_policy enable row level security;
+         alter table b_without_policy force row level security;
+         create table c_not_forced (x int);
+         alter table c_not_forced enable row level security;
+         create policy p on c_not_forced using (true);
+         create table d_as_it_should_be (x int);
+         alter table d_as_it_should_be enable row level security;
+         alter table d_as_it_should_be force row level security;
+         create policy p on d_as_it_should_be using (true);",
+    )
+    .execute(&pool)
     .await
     .unwrap();
-    assert!(open.is_empty(), "without forced row-level security or a policy: {open:?}");
+    assert_eq!(open(&pool).await, ["a_bare", "b_without_policy", "c_not_forced"]);
+}
+
+#[tokio::test]
+async fn the_list_of_functions_is_the_catalogue_s() {
+    let connections = database().await;
+    let pool = superuser(&connections).await;
+    let functions = found(
+        &pool,
+        "select array[replace(p.proname || '(' || pg_get_function_identity_arguments(p.oid) || ')', ' ', ''),
+             case when p.prosecdef then 'definer' else 'invoker' end, pg_get_userbyid(p.proowner)::text,
+             replace(coalesce(array_to_string(p.proconfig, ';'), '-'), ' ', ''),
+             coalesce((select string_agg(coalesce(r.rolname::text, 'public'), ',' order by r.rolname::text)
+                 from aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
+                     left join pg_roles r on r.oid = a.grantee
+                 where a.grantee <> p.proowner), '-')]
+         from pg_proc p join pg_namespace n on n.oid = p.pronamespace
+         where n.nspname !~ '^(pg_|information_schema)' order by 1",
+    )
+    .await;
+    let listed: Vec<Vec<String>> = FUNCTIONS
+        .lines()
+        .filter(|line| !line.is_empty())
+        .map(|line| line.split_whitespace().map(str::to_owned).collect())
+        .collect();
+    same(&functions, &listed);
 }
 
 #[tokio::test]
@@ -228,9 +295,6 @@ async fn nothing_belongs_to_anybody_but_owner_and_nothing_is_open_to_everybody()
          union all
          select 'schema ' || nspname || ' of ' || pg_get_userbyid(nspowner) from pg_namespace
          where nspname !~ '^(pg_|information_schema)' and pg_get_userbyid(nspowner) <> 'owner'
-         union all
-         select 'function ' || p.oid::regprocedure::text from pg_proc p join pg_namespace n on n.oid = p.pronamespace
-         where n.nspname !~ '^(pg_|information_schema)'
          union all
          select 'view ' || viewname from pg_views where schemaname !~ '^(pg_|information_schema)'
          union all

@@ -40,6 +40,9 @@ async fn two_tenants() -> (Connections, Tenant, Tenant) {
              insert into poly_controls values ('{id}', '{account}', 'pause', false, '', 1, 'epoch');
              insert into api_outbox (id, billing_account_id, topic, key, subject, revision, value, created_at)
              values ('{id}', '{account}', 'targets', '{wallet}', '{id}', 1, 'x', 'epoch');
+             insert into api_tokens (id, billing_account_id, name, token_hash, created_at)
+             values ('{id}', '{account}', 'default', sha256('{account}'), 'epoch');
+             insert into poly_close_requests values ('{account}', 'r', '{id}', '1', 'epoch');
              insert into execution.budgets values ('{account}', 'simulated', 1)"
         );
         sqlx::raw_sql(AssertSqlSafe(rows)).execute(&superuser).await.unwrap();
@@ -70,13 +73,15 @@ async fn project_rows(connections: &Connections, tenants: &[Tenant]) {
 }
 
 /// The tables that hold tenants' rows, and what a tenant sees of them: how its own rows are told.
-const TENANT_TABLES: [(&str, &str); 9] = [
+const TENANT_TABLES: [(&str, &str); 11] = [
     ("users", "id = $1"),
     ("billing_accounts", "owner_user_id = $1"),
     ("poly_copy_trade_targets", "created_by_user_id = $1"),
     ("poly_wallet_connections", "billing_account_id = $2"),
     ("poly_wallet_grants", "billing_account_id = $2"),
     ("poly_controls", "billing_account_id = $2"),
+    ("api_tokens", "billing_account_id = $2"),
+    ("poly_close_requests", "billing_account_id = $2"),
     ("poly_copy_trade_fills", "created_by_user_id = $1"),
     ("poly_copy_trade_attempts", "created_by_user_id = $1 or billing_account_id = $2"),
     ("poly_copy_trade_decisions", "created_by_user_id = $1"),
@@ -202,6 +207,7 @@ async fn a_tenant_writes_nothing_of_another_s() {
     let mut as_a = begin_as(&pool, a.user).await.unwrap();
     let (account_a, account_b) = (a.account, b.account);
     let (user_a, user_b) = (a.user, b.user);
+    let (target_a, target_b) = (Uuid::from_u128(0xd000), Uuid::from_u128(0xd001));
     let target = |account, user| {
         format!(
             "insert into poly_copy_trade_targets (id, billing_account_id, created_by_user_id, target_wallet, status, mode,
@@ -263,6 +269,40 @@ async fn a_tenant_writes_nothing_of_another_s() {
             "an account for another",
         ),
         (format!("insert into users values ('{}', 'x', 'epoch')", Uuid::nil()), "another user"),
+        (
+            format!(
+                "insert into api_tokens (id, billing_account_id, name, token_hash, created_at)
+                 values ('{}', '{account_b}', 'x', sha256('x'), 'epoch')",
+                Uuid::nil()
+            ),
+            "a token that speaks for another",
+        ),
+        (
+            format!("insert into poly_close_requests values ('{account_b}', 'x', '{target_a}', '1', 'epoch')"),
+            "a close for another's account",
+        ),
+        (
+            format!("insert into poly_close_requests values ('{account_a}', 'x', '{target_b}', '1', 'epoch')"),
+            "a close of another's target",
+        ),
+        (
+            format!("insert into poly_close_requests values ('{account_a}', 'x', '{}', '1', 'epoch')", Uuid::nil()),
+            "a close of no target",
+        ),
+        ("select token_hash from api_tokens".into(), "a hash, even one's own"),
+        ("select * from api_tokens".into(), "all of a token, its hash with it"),
+        ("update api_tokens set token_hash = sha256('x')".into(), "replacing a hash"),
+        ("update api_tokens set expires_at = null".into(), "making a token last"),
+        ("insert into api_tokens select * from api_tokens returning token_hash".into(), "a hash by the way of RETURNING"),
+        ("delete from api_tokens".into(), "deleting a token"),
+        ("update poly_close_requests set requested_at = 'epoch'".into(), "a request to close"),
+        ("delete from poly_close_requests".into(), "a request to close"),
+        (
+            "create or replace function api_token_owner(bytea, timestamptz) returns table (user_id uuid, account_id uuid)
+             language sql as 'select null::uuid, null::uuid'"
+                .into(),
+            "the lookup of tokens",
+        ),
         ("update billing_accounts set owner_user_id = id".into(), "an account's owner"),
         (format!("update poly_copy_trade_targets set billing_account_id = '{account_b}'"), "a target's account"),
         ("update poly_copy_trade_targets set created_at = 'epoch'".into(), "a target's creation"),
@@ -293,6 +333,7 @@ async fn a_tenant_writes_nothing_of_another_s() {
         format!("update poly_controls set active = true where billing_account_id = '{account_b}'"),
         "update poly_controls set active = true where billing_account_id is null".into(),
         format!("update billing_accounts set gate_lock = true where id = '{account_b}'"),
+        format!("update api_tokens set revoked_at = 'epoch' where billing_account_id = '{account_b}'"),
     ] {
         assert_eq!(touched(&mut as_a, sql.clone()).await, 0, "{sql}");
     }
@@ -338,6 +379,9 @@ async fn machine_roles_reach_their_own_tables_only() {
                 "delete from poly_copy_trade_fills",
                 "update poly_copy_trade_decisions set reason = 'ok'",
                 "select 1 from api_outbox",
+                "select 1 from api_tokens",
+                "select * from api_token_owner('x', 'epoch')",
+                "select 1 from poly_close_requests",
                 "select 1 from execution.orders",
             ][..],
         ),
@@ -348,6 +392,9 @@ async fn machine_roles_reach_their_own_tables_only() {
                 "select 1 from poly_copy_trade_fills",
                 "select 1 from api_outbox",
                 "select 1 from projection_offsets",
+                "select 1 from api_tokens",
+                "select * from api_token_owner('x', 'epoch')",
+                "select 1 from poly_close_requests",
                 "update poly_copy_trade_targets set status = 'removed'",
                 "update poly_wallet_connections set signing_key_sealed = 'x'",
                 "update poly_wallet_grants set daily_usdc_cap = 100000",
@@ -360,6 +407,9 @@ async fn machine_roles_reach_their_own_tables_only() {
                 "select 1 from users",
                 "select 1 from billing_accounts",
                 "select 1 from poly_copy_trade_targets",
+                "select 1 from api_tokens",
+                "select * from api_token_owner('x', 'epoch')",
+                "select 1 from poly_close_requests",
                 "update api_outbox set value = 'x'",
                 "delete from api_outbox",
                 "insert into api_outbox default values",
@@ -430,7 +480,80 @@ async fn the_operator_sees_the_directory_and_the_switches_for_all_and_no_tenant_
         ("execution.orders", 0),
         ("execution.budgets", 0),
         ("api_outbox", 0),
+        ("api_tokens", 0),
+        ("poly_close_requests", 0),
     ] {
         assert_eq!(seen(table).await, expected, "{table}");
     }
+}
+
+/// The one thing that may be asked as nobody: who the bearer of this hash is. Whatever the session says beside it
+/// changes nothing.
+#[tokio::test]
+async fn a_hash_is_answered_with_its_owner_and_opens_nothing_else() {
+    let (connections, a, b) = two_tenants().await;
+    let pool = connections.pool(Role::AppUser, 1).await.unwrap();
+    let ask = |of: String, as_of: i64| {
+        let pool = pool.clone();
+        async move {
+            sqlx::query_as::<_, (Uuid, Uuid)>(
+                "select user_id, account_id from api_token_owner(sha256($1::bytea), $2)",
+            )
+            .bind(of.into_bytes())
+            .bind(Tz(at(as_of)))
+            .fetch_all(&pool)
+            .await
+            .unwrap()
+        }
+    };
+    for tenant in [a, b] {
+        let owner = (tenant.user.as_uuid(), tenant.account.as_uuid());
+        assert_eq!(ask(tenant.account.to_string(), 0).await, [owner]);
+    }
+    assert_eq!(ask("x".into(), 0).await, []);
+    let superuser = superuser(&connections).await;
+    sqlx::query("update api_tokens set expires_at = $1").bind(Tz(at(10))).execute(&superuser).await.unwrap();
+    assert_eq!(ask(a.account.to_string(), 9).await.len(), 1);
+    assert_eq!(ask(a.account.to_string(), 10).await, [], "expired");
+    sqlx::query("update api_tokens set revoked_at = 'epoch'").execute(&superuser).await.unwrap();
+    assert_eq!(ask(a.account.to_string(), 9).await, [], "revoked");
+    // The setting by which owner is shown one row is of no use to a tenant, and stays with nobody.
+    let mut as_a = begin_as(&pool, a.user).await.unwrap();
+    let lookup = "select set_config('app.token_lookup', encode(sha256($1::bytea), 'hex'), true)";
+    sqlx::query(lookup).bind(b.account.to_string().into_bytes()).execute(&mut *as_a).await.unwrap();
+    assert_eq!(rows(&mut as_a, "api_tokens", "billing_account_id = $2", b).await, 0);
+    sqlx::query("select * from api_token_owner('x', 'epoch')").execute(&mut *as_a).await.unwrap();
+    let left: String =
+        sqlx::query_scalar("select current_setting('app.token_lookup')").fetch_one(&mut *as_a).await.unwrap();
+    assert_eq!(left, "");
+    assert_eq!(rows(&mut as_a, "api_tokens", "true", a).await, 1, "and the user is who it was");
+    // A table or an operator of the caller's own is not what the function looks at.
+    for shadow in [
+        "create temporary table api_tokens (x int)",
+        "create function pg_temp.encode(bytea, text) returns text return 'x'",
+    ] {
+        assert_eq!(refused(&mut as_a, shadow).await, "42501", "{shadow}");
+    }
+    drop(as_a);
+    // Not even owner can list hashes: it sees the row of a hash that it knows, and no other.
+    let owner = connections.pool(Role::Owner, 1).await.unwrap();
+    let mut owner = owner.begin().await.unwrap();
+    for forged in ["", "zz", "00"] {
+        let mut inside = sqlx::Acquire::begin(&mut *owner).await.unwrap();
+        sqlx::query("select set_config('app.token_lookup', $1, true)")
+            .bind(forged)
+            .execute(&mut *inside)
+            .await
+            .unwrap();
+        let seen = sqlx::query_scalar("select count(*) from api_tokens")
+            .fetch_one(&mut *inside)
+            .await
+            .unwrap_or(0_i64);
+        assert_eq!(seen, 0, "{forged}");
+    }
+    sqlx::query(lookup).bind(b.account.to_string().into_bytes()).execute(&mut *owner).await.unwrap();
+    assert_eq!(
+        sqlx::query_scalar::<_, i64>("select count(*) from api_tokens").fetch_one(&mut *owner).await.unwrap(),
+        1
+    );
 }

@@ -1,10 +1,18 @@
 //! What the api reads of the tables built from the log, as a tenant: each inside a transaction of
 //! [`begin_as`](crate::pg::begin_as), so that row-level security filters before anything is counted.
 
+mod decisions;
+mod orders;
+mod positions;
+
+pub use decisions::{DecisionFilter, DecisionPlace, DecisionRow, decisions, decisions_of};
+pub use orders::{Copied, OrderFilter, OrderPlace, order_of, orders};
+pub use positions::{PositionFilter, PositionPlace, PositionRow, positions};
+
 use std::{collections::BTreeMap, time::Duration};
 
-use schemas::{OrderStatus, Outcome, Reason, Timestamp};
-use sqlx::{PgConnection, Row};
+use schemas::{BillingAccountId, OrderStatus, Outcome, Reason, Timestamp};
+use sqlx::{PgConnection, Postgres, QueryBuilder, Row};
 
 use crate::pg::Tz;
 
@@ -17,6 +25,42 @@ pub enum QueryError {
     /// A row that this program would not have written.
     #[error("database_row_invalid: {0}. Another program wrote to the tables; rebuild them")]
     Row(#[from] schemas::ids::IdError),
+}
+
+/// Between two moments: from the first on, and before the second.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Span {
+    /// From here on.
+    pub since: Option<Timestamp>,
+    /// Before this.
+    pub until: Option<Timestamp>,
+}
+
+/// A statement that grows by conditions; each value is bound, none is written into the text.
+struct Where(QueryBuilder<Postgres>);
+
+impl Where {
+    /// Begins with the account: row-level security would find the same rows, and this finds the index.
+    fn of(select: &str, account: BillingAccountId) -> Self {
+        let mut query = QueryBuilder::new(select);
+        query.push(" where billing_account_id = ").push_bind(account.as_uuid());
+        Self(query)
+    }
+
+    /// `condition` ends where its value goes.
+    fn and<T>(&mut self, condition: &str, value: Option<T>)
+    where
+        T: 'static + sqlx::Type<Postgres> + for<'q> sqlx::Encode<'q, Postgres>,
+    {
+        if let Some(value) = value {
+            self.0.push(" and ").push(condition).push_bind(value);
+        }
+    }
+
+    fn within(&mut self, column: &str, span: Span) {
+        self.and(&format!("{column} >= "), span.since.map(Tz));
+        self.and(&format!("{column} < "), span.until.map(Tz));
+    }
 }
 
 /// How fresh the tenant's orders are (`behaviour.md` 8). Final orders need no freshness and do not count.

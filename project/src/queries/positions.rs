@@ -1,0 +1,149 @@
+//! What the tenant's copies hold, by target, token and mode.
+
+use schemas::{
+    Address, AssetId, BillingAccountId, ConditionId, Mode, Shares, TargetId, TargetRowId, Timestamp, Usdc,
+};
+use sqlx::{PgConnection, Row, postgres::PgRow};
+
+use super::{QueryError, Where};
+use crate::pg::Tz;
+
+/// Which positions.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PositionFilter {
+    /// Of this followed wallet.
+    pub wallet: Option<Address>,
+    /// Of this asset.
+    pub asset: Option<AssetId>,
+    /// Of this condition.
+    pub market: Option<ConditionId>,
+    /// In this mode.
+    pub mode: Option<Mode>,
+    /// Those of which nothing is held any more, too.
+    pub closed_too: bool,
+}
+
+/// Where a position stands in the list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PositionPlace {
+    /// The followed wallet's id.
+    pub target: TargetId,
+    /// What is held.
+    pub asset: AssetId,
+    /// Whether real money moves.
+    pub mode: Mode,
+}
+
+/// What copies of one wallet bought and sold of one token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PositionRow {
+    /// The followed wallet's id: positions go with it, whichever row followed it.
+    pub target: TargetId,
+    /// The row that copied last.
+    pub target_row: TargetRowId,
+    /// The followed wallet.
+    pub wallet: Address,
+    /// What is held.
+    pub asset: AssetId,
+    /// Its condition.
+    pub market: ConditionId,
+    /// Whether real money moves.
+    pub mode: Mode,
+    /// Shares bought.
+    pub bought: Shares,
+    /// What they cost, without fees.
+    pub bought_usdc: Usdc,
+    /// Shares sold.
+    pub sold: Shares,
+    /// What they brought, without fees.
+    pub sold_usdc: Usdc,
+    /// Fees paid on both.
+    pub fees: Usdc,
+    /// When an order of it last changed.
+    pub changed_at: Timestamp,
+}
+
+impl PositionRow {
+    /// Shares held.
+    pub const fn held(&self) -> Shares {
+        self.bought.minus_or_zero(self.sold)
+    }
+
+    /// Where it stands in the list.
+    pub fn place(&self) -> PositionPlace {
+        PositionPlace { target: self.target, asset: self.asset.clone(), mode: self.mode }
+    }
+
+    fn of(row: &PgRow) -> Result<Self, QueryError> {
+        let text = |column| row.try_get::<&str, _>(column);
+        let micro = |column| row.try_get::<i64, _>(column);
+        let Tz(changed_at) = row.try_get("changed_at")?;
+        Ok(Self {
+            target: TargetId::from_uuid(row.try_get("target_id")?),
+            target_row: TargetRowId::from_uuid(row.try_get("target_row_id")?),
+            wallet: text("target_wallet")?.parse()?,
+            asset: text("asset")?.parse()?,
+            market: text("market_id")?.parse()?,
+            mode: text("mode")?.parse()?,
+            bought: Shares::from_micro(micro("bought")?),
+            bought_usdc: Usdc::from_micro(micro("bought_usdc")?),
+            sold: Shares::from_micro(micro("sold")?),
+            sold_usdc: Usdc::from_micro(micro("sold_usdc")?),
+            fees: Usdc::from_micro(micro("fees")?),
+            changed_at,
+        })
+    }
+}
+
+macro_rules! sum {
+    ($column:literal, $side:literal) => {
+        concat!("(coalesce(sum(", $column, ") filter (where side = '", $side, "'), 0) * 1000000)::bigint")
+    };
+}
+
+const SELECT: &str = concat!(
+    "select target_id, target_wallet, asset, mode, max(market_id) as market_id, max(changed_at) as changed_at,
+         (array_agg(target_row_id order by created_at desc, idempotency_key desc))[1] as target_row_id, ",
+    sum!("filled_shares", "BUY"),
+    " as bought, ",
+    sum!("filled_usdc", "BUY"),
+    " as bought_usdc, ",
+    sum!("filled_shares", "SELL"),
+    " as sold, ",
+    sum!("filled_usdc", "SELL"),
+    " as sold_usdc, (sum(fees_usdc) * 1000000)::bigint as fees from poly_copy_trade_fills"
+);
+
+/// Up to `limit` positions of the account that pass the filter; those after a place, where one is given.
+///
+/// # Errors
+/// The database.
+pub async fn positions(
+    connection: &mut PgConnection,
+    account: BillingAccountId,
+    filter: &PositionFilter,
+    after: Option<PositionPlace>,
+    limit: i64,
+) -> Result<Vec<PositionRow>, QueryError> {
+    let mut query = Where::of(SELECT, account);
+    query.0.push(" and filled_shares > 0");
+    query.and("target_wallet = ", filter.wallet.map(|wallet| wallet.to_string()));
+    query.and("asset = ", filter.asset.as_ref().map(ToString::to_string));
+    query.and("market_id = ", filter.market.map(|market| market.to_string()));
+    query.and("mode = ", filter.mode.map(Mode::as_str));
+    if let Some(place) = after {
+        query.0.push(" and (target_id, asset, mode) > (");
+        let mut values = query.0.separated(", ");
+        values
+            .push_bind(place.target.as_uuid())
+            .push_bind(place.asset.to_string())
+            .push_bind(place.mode.as_str());
+        query.0.push(")");
+    }
+    query.0.push(" group by target_id, target_wallet, asset, mode");
+    if !filter.closed_too {
+        query.0.push(" having sum(case side when 'BUY' then filled_shares else -filled_shares end) > 0");
+    }
+    query.0.push(" order by target_id, asset, mode limit ").push_bind(limit);
+    query.0.build().fetch_all(connection).await?.iter().map(PositionRow::of).collect()
+}
