@@ -73,9 +73,9 @@ async fn a_target_s_life_is_told_revision_by_revision() {
     let paused = accounts.target_pause(tenant, target.row, true).await.unwrap();
     assert_eq!((paused.revision, paused.policy_revision, paused.status), (3, 2, TargetStatus::Paused));
     accounts.target_pause(tenant, target.row, false).await.unwrap();
-    let removed = accounts.target_remove(tenant, target.row, Positions::Follow).await.unwrap();
+    let removed = accounts.target_remove(tenant, target.row, Positions::Follow, None).await.unwrap();
     assert_eq!((removed.revision, removed.status, removed.close_now), (5, TargetStatus::Closing, false));
-    let closed = accounts.target_remove(tenant, target.row, Positions::Close).await.unwrap();
+    let closed = accounts.target_remove(tenant, target.row, Positions::Close, None).await.unwrap();
     assert_eq!((closed.revision, closed.close_now), (6, true));
     let states = target_states(&setup).await;
     assert_eq!(states.iter().map(|state| state.revision).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6]);
@@ -117,7 +117,7 @@ async fn a_wallet_followed_again_while_it_closes_is_the_same_target() {
     let tenant = setup.accounts.create_tenant("alice").await.unwrap();
     let accounts = &setup.accounts;
     let (first, _) = accounts.target_add(tenant, wallet('a'), Mode::Simulated, fixed(2)).await.unwrap();
-    accounts.target_remove(tenant, first.row, Positions::Close).await.unwrap();
+    accounts.target_remove(tenant, first.row, Positions::Close, None).await.unwrap();
     assert_eq!(code(accounts.target_pause(tenant, first.row, true).await), "target_closing");
     assert_eq!(code(accounts.target_set(tenant, first.row, &["usdc_per_trade=3"]).await), "target_closing");
     assert_eq!(
@@ -129,10 +129,10 @@ async fn a_wallet_followed_again_while_it_closes_is_the_same_target() {
     assert_eq!((again.status, again.close_now, again.policy_revision), (TargetStatus::Active, false, 2));
     // Kept positions are nobody's any more: what follows is another target, from its own beginning.
     setup.clock.advance(Duration::from_secs(60));
-    let kept = accounts.target_remove(tenant, first.row, Positions::Keep).await.unwrap();
+    let kept = accounts.target_remove(tenant, first.row, Positions::Keep, None).await.unwrap();
     assert_eq!((kept.status, kept.keep_positions), (TargetStatus::Removed, true));
     assert_eq!(
-        accounts.target_remove(tenant, first.row, Positions::Close).await.unwrap(),
+        accounts.target_remove(tenant, first.row, Positions::Close, None).await.unwrap(),
         kept,
         "gone stays gone"
     );
@@ -168,7 +168,7 @@ async fn another_tenant_s_things_are_not_found() {
     accounts.wallet_connect(b, connect(1, '1')).await.unwrap();
     accounts.grant_set(b, terms()).await.unwrap();
     assert_eq!(code(accounts.target_set(a, target.row, &["usdc_per_trade=3"]).await), "not_found");
-    assert_eq!(code(accounts.target_remove(a, target.row, Positions::Close).await), "not_found");
+    assert_eq!(code(accounts.target_remove(a, target.row, Positions::Close, None).await), "not_found");
     assert_eq!(code(accounts.target_pause(a, TargetRowId::from_uuid(Uuid::nil()), true).await), "not_found");
     assert_eq!(code(accounts.wallet_revoke(a).await), "not_found");
     assert_eq!(code(accounts.grant_revoke(a).await), "not_found");

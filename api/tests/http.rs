@@ -3,73 +3,45 @@
 
 mod common;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::time::Duration;
 
-use api::http::{State, bind, serve};
-use common::{Setup, setup};
-use runtime::{Board, Stop, board::Step};
+use api::http::bind;
+use common::{
+    server::{Answer, Server},
+    setup,
+};
+use reqwest::Method;
+use runtime::board::Step;
 use schemas::{Outcome, Reason};
 use serde_json::{Value, json};
-use tokio::task::JoinHandle;
 
-struct Server {
-    address: SocketAddr,
-    board: Board,
-    stop: Stop,
-    task: JoinHandle<()>,
-    client: reqwest::Client,
-}
-
-impl Server {
-    async fn start(setup: &Setup) -> Self {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let board = Board::new();
-        let state = State {
-            database: setup.accounts.pool().clone(),
-            log: Arc::new(setup.log.clone()),
-            board: board.clone(),
-            metrics: Arc::new(|| "poly_mirror_decision{outcome=\"placed\"} 1\n".to_owned()),
-        };
-        let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let stop = Stop::new();
-        let task = {
-            let stop = stop.clone();
-            tokio::spawn(async move { serve(listener, state, stop).await.unwrap() })
-        };
-        Self { address, board, stop, task, client: reqwest::Client::new() }
-    }
-
-    async fn get(&self, path: &str) -> (u16, String, String) {
-        let answer = self.client.get(format!("http://{}{path}", self.address)).send().await.unwrap();
-        let kind = answer.headers()["content-type"].to_str().unwrap().to_owned();
-        (answer.status().as_u16(), kind, answer.text().await.unwrap())
-    }
-
-    async fn json(&self, path: &str) -> (u16, String, Value) {
-        let (status, kind, text) = self.get(path).await;
-        (status, kind, serde_json::from_str(&text).unwrap())
-    }
+/// Status, content type and body.
+async fn json_of(server: &Server, path: &str) -> (u16, String, Value) {
+    let answer = server.get(path).await;
+    (answer.status, answer.header("content-type").unwrap().to_owned(), answer.json())
 }
 
 #[tokio::test]
 async fn it_says_that_it_lives_and_whether_it_can_work() {
     let setup = setup().await;
     let server = Server::start(&setup).await;
-    assert_eq!(server.json("/healthz").await, (200, "application/json".into(), json!({ "status": "ok" })));
-    let (status, _, body) = server.json("/readyz").await;
+    assert_eq!(
+        json_of(&server, "/healthz").await,
+        (200, "application/json".into(), json!({ "status": "ok" }))
+    );
+    let (status, _, body) = json_of(&server, "/readyz").await;
     assert_eq!((status, body), (200, json!({ "status": "ready", "database": "ok", "log": "ok" })));
     sqlx::query("delete from _sqlx_migrations where version > 1")
         .execute(&setup.superuser().await)
         .await
         .unwrap();
-    let (status, kind, body) = server.json("/readyz").await;
+    let (status, kind, body) = json_of(&server, "/readyz").await;
     assert_eq!((status, kind.as_str()), (503, "application/problem+json"));
     assert_eq!(body["code"], "database_not_migrated");
     setup.accounts.pool().close().await;
-    let (status, _, body) = server.json("/readyz").await;
+    let (status, _, body) = json_of(&server, "/readyz").await;
     assert_eq!((status, body["code"].as_str()), (503, Some("database_unreachable")));
-    assert_eq!(server.get("/healthz").await.0, 200, "it lives all the same");
+    assert_eq!(server.get("/healthz").await.status, 200, "it lives all the same");
 }
 
 #[tokio::test]
@@ -83,30 +55,31 @@ async fn the_status_page_has_the_board_s_figures() {
     server.board.reached(Step::Sent, Duration::from_millis(5));
     server.board.lag("decide", 7);
     server.board.trouble("dead_letter");
-    let (status, kind, body) = server.json("/api/v1/status").await;
+    let (status, kind, body) = json_of(&server, "/api/v1/status").await;
     assert_eq!((status, kind.as_str()), (200, "application/json"));
     assert_eq!(body["fills"], 3);
     assert_eq!(body["decisions"], json!({ "ok": 1, "stale_fill": 1 }));
     assert_eq!(body["orders"], json!({ "open": 1 }));
     assert!((4_900..=5_100).contains(&body["latency"]["sent"]["p50_us"].as_u64().unwrap()), "{body}");
     assert_eq!((&body["lag"], &body["troubles"]), (&json!({ "decide": 7 }), &json!({ "dead_letter": 1 })));
-    let (status, kind, text) = server.get("/metrics").await;
-    assert_eq!((status, kind.as_str()), (200, "text/plain; version=0.0.4; charset=utf-8"));
-    assert!(text.contains("poly_mirror_decision"), "{text}");
+    let answer = server.get("/metrics").await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+    assert!(answer.text.contains("poly_mirror_decision"), "{}", answer.text);
 }
 
 #[tokio::test]
 async fn what_is_not_there_is_a_problem_with_a_code() {
     let setup = setup().await;
     let server = Server::start(&setup).await;
-    let (status, kind, body) = server.json("/api/v1/poly/copy-trade/targets/../../../etc").await;
+    let (status, kind, body) = json_of(&server, "/api/v1/poly/copy-trade/targets/../../../etc").await;
     assert_eq!((status, kind.as_str()), (404, "application/problem+json"));
     assert_eq!(body["status"], 404);
     assert_eq!((body["code"].as_str(), body["type"].as_str()), (Some("not_found"), Some("about:blank")));
-    let answer = server.client.post(format!("http://{}/healthz", server.address)).send().await.unwrap();
-    assert_eq!(answer.status().as_u16(), 405);
-    let body: Value = answer.json().await.unwrap();
-    assert_eq!(body["code"], "method_not_allowed");
+    let request = server.client.post(server.url("/healthz"));
+    let answer: Answer = server.send(Method::POST, "/healthz", request).await;
+    assert_eq!(answer.problem(), (405, "method_not_allowed".to_owned()));
+    assert_eq!(answer.header("allow"), Some("GET,HEAD"));
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! The operator's commands: tenants, targets, grants. Each is the same call that the API will make.
+//! The operator's commands: tenants, targets, grants, tokens. Each is the same call that the API makes.
 
 use std::{path::Path, time::Duration};
 
@@ -13,7 +13,7 @@ use venue::signing::LocalSigner;
 use zeroize::Zeroizing;
 
 use crate::{
-    cli::{GrantCommand, TargetCommand, TenantCommand},
+    cli::{GrantCommand, TargetCommand, TenantCommand, TokenCommand},
     error::Error,
     installation::{Database, Installation},
 };
@@ -45,7 +45,7 @@ impl<'i> Admin<'i> {
         let accounts = Accounts::connect(connections, codec, clock, chance).await;
         Ok(Self {
             installation,
-            accounts: accounts.map_err(Error::said)?,
+            accounts: accounts.map_err(Error::said)?.refusing(decide::plan::unsupported),
             operator: operator.map_err(Error::said)?,
         })
     }
@@ -115,10 +115,6 @@ impl<'i> Admin<'i> {
     /// Settings that do not hold, or that nothing here can carry out.
     pub async fn follow(&self, tenant: Tenant, wallet: Address, settings: &[String]) -> Result<Added, Error> {
         let policy = policy::apply(&policy::with_sizing(Sizing::MinBet), settings).map_err(Error::said)?;
-        // Better told now than skipped for ever.
-        if let Some(why) = decide::plan::unsupported(&policy) {
-            return Err(Error::Said(format!("policy_unsupported: {why}")));
-        }
         let added = self.accounts.target_add(tenant, wallet, Mode::Simulated, policy).await;
         Ok(added.map_err(Error::said)?.1)
     }
@@ -170,7 +166,7 @@ impl<'i> Admin<'i> {
                 let (tenant, wallet) = (self.find(tenant).await?, address(wallet)?);
                 let positions: Positions = positions.parse().map_err(Error::said)?;
                 let target = self.accounts.target_of(tenant, wallet).await.map_err(Error::said)?;
-                let target = self.accounts.target_remove(tenant, target.row, positions).await;
+                let target = self.accounts.target_remove(tenant, target.row, positions, None).await;
                 println!("{wallet} is {}", target.map_err(Error::said)?.status);
             }
             TargetCommand::List { tenant } => {
@@ -228,6 +224,44 @@ impl<'i> Admin<'i> {
         );
         let revision = self.allow(account, terms).await?;
         println!("grant of {tenant}: {told} (revision {revision})");
+        Ok(())
+    }
+
+    /// `token …`.
+    ///
+    /// # Errors
+    /// Whatever went wrong.
+    pub async fn token(&self, command: &TokenCommand) -> Result<(), Error> {
+        match command {
+            TokenCommand::Create { tenant, name, expires_in_days } => {
+                let account = self.find(tenant).await?;
+                let days = expires_in_days.map(|days| Duration::from_secs(86_400 * u64::from(days)));
+                let expires_at = days.map(|days| self.installation.clock.now().plus(days));
+                let made = self.accounts.token_create(account, name, expires_at).await;
+                let (_, secret) = made.map_err(Error::said)?;
+                eprintln!("token `{name}` of {tenant}, shown this once:");
+                println!("{}", secret.expose());
+            }
+            TokenCommand::List { tenant } => {
+                let now = self.installation.clock.now();
+                let tenant = self.find(tenant).await?;
+                for token in self.accounts.token_list(tenant).await.map_err(Error::said)? {
+                    let state = match (token.revoked_at, token.expires_at) {
+                        (Some(_), _) => "revoked",
+                        (None, Some(at)) if at <= now => "expired",
+                        (None, _) => "valid",
+                    };
+                    let until = token.expires_at.map(|at| format!("until {}", api::http::rfc3339(at)));
+                    let since = api::http::rfc3339(token.created_at);
+                    println!("{:<24} {state:<8} since {since} {}", token.name, until.unwrap_or_default());
+                }
+            }
+            TokenCommand::Revoke { tenant, name } => {
+                let account = self.find(tenant).await?;
+                let token = self.accounts.token_revoke(account, name).await.map_err(Error::said)?;
+                println!("token `{}` of {tenant} is revoked", token.name);
+            }
+        }
         Ok(())
     }
 }

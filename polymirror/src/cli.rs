@@ -80,6 +80,9 @@ pub enum Command {
     /// What a tenant allows.
     #[command(subcommand)]
     Grant(GrantCommand),
+    /// What lets a tenant's programs use the HTTP API.
+    #[command(subcommand)]
+    Token(TokenCommand),
 }
 
 /// `up`.
@@ -233,6 +236,38 @@ pub enum GrantCommand {
         /// Takes the grant back.
         #[arg(long)]
         revoke: bool,
+    },
+}
+
+/// `token`.
+#[derive(Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Makes a token, and prints it this once.
+    Create {
+        /// The tenant's handle.
+        #[arg(long)]
+        tenant: String,
+        /// What to call it: lower-case letters, digits, `_`, `-`, `.`.
+        #[arg(long, default_value = "default")]
+        name: String,
+        /// Ends by itself after this many days.
+        #[arg(long, value_name = "DAYS")]
+        expires_in_days: Option<u32>,
+    },
+    /// Lists a tenant's tokens, without what they say.
+    List {
+        /// The tenant's handle.
+        #[arg(long)]
+        tenant: String,
+    },
+    /// Takes a token back.
+    Revoke {
+        /// The tenant's handle.
+        #[arg(long)]
+        tenant: String,
+        /// What it is called.
+        #[arg(long, default_value = "default")]
+        name: String,
     },
 }
 

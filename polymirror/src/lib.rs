@@ -138,6 +138,7 @@ async fn run(cli: Cli) -> Result<ExitCode, Error> {
             administer(&installation, async |admin| admin.target(&command).await).await
         }
         Command::Grant(command) => administer(&installation, async |admin| admin.grant(&command).await).await,
+        Command::Token(command) => administer(&installation, async |admin| admin.token(&command).await).await,
     }
 }
 

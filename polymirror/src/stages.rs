@@ -15,8 +15,6 @@ use venue::{
 
 use crate::{drain::Reader, error::Error, installation::Installation};
 
-/// Connections of a stage's pool.
-const POOL: u32 = 4;
 /// Connections of the gate's pool: partitions go through it side by side.
 const GATE_POOL: u32 = 16;
 
@@ -152,8 +150,11 @@ pub async fn project(shared: &Shared, database: &Connections, stop: Stop) -> Res
 /// What retrying does not mend.
 pub async fn api(shared: &Shared, database: &Connections, stop: Stop) -> Result<(), Error> {
     let installation = &shared.installation;
+    let (clock, chance) = (installation.clock.clone(), installation.chance.clone());
+    let accounts = api::Accounts::connect(database, shared.codec.clone(), clock, chance).await;
     let state = api::http::State {
-        database: installation.pool(database, Role::AppUser, POOL).await?,
+        accounts: accounts.map_err(Error::said)?.refusing(decide::plan::unsupported),
+        mode: Mode::Simulated,
         log: shared.log.clone(),
         board: installation.board.clone(),
         metrics: metrics()?,

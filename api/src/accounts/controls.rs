@@ -29,7 +29,7 @@ impl Accounts {
     /// Switches the tenant's own pause or halt. The same again changes nothing.
     ///
     /// # Errors
-    /// `stop` is the operator's; a reason of more than 500 characters.
+    /// `stop` is the operator's; a reason of more than 500 characters, or with control characters.
     pub async fn control_set(
         &self,
         tenant: Tenant,
@@ -72,6 +72,9 @@ pub(crate) async fn switch(
 ) -> Result<Control, AccountError> {
     if wanted.reason.chars().count() > 500 {
         return Err(AccountError::ReasonTooLong);
+    }
+    if wanted.reason.chars().any(char::is_control) {
+        return Err(AccountError::ReasonInvalid);
     }
     let account = wanted.account.map(|account| account.as_uuid());
     let row = sqlx::query(

@@ -4,15 +4,19 @@
 //! under which revisions are given, and writes the change and the record of it, full state and all, together:
 //! the log is told by the relay, later or never, but not of anything that did not happen.
 
+mod closes;
 mod controls;
 mod grants;
 mod outbox;
 mod targets;
+mod tokens;
 mod wallets;
 
+pub use closes::{CLOSE_REVISION, Close};
 pub use controls::Control;
 pub use grants::{Grant, SCOPES, SetGrant};
-pub use targets::{Added, Positions, Target};
+pub use targets::{Added, Change, Positions, Target, TargetPlace};
+pub use tokens::{ApiToken, TOKEN_PREFIX, Token};
 pub use wallets::{ConnectWallet, Connection};
 
 pub(crate) use controls::{Wanted, switch};
@@ -26,13 +30,14 @@ use project::{
 };
 use runtime::{Chance, Clock};
 use schemas::{
-    BillingAccountId, UserId,
+    BillingAccountId, Timestamp, UserId,
     codec::{Codec, CodecError},
+    events::Policy,
     ids::IdError,
 };
 use sqlx::{PgPool, Postgres, Transaction};
 
-use crate::policy::PolicyError;
+use crate::policy::{self, PolicyError};
 
 /// A person and the account at hand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,6 +99,39 @@ pub enum AccountError {
     /// Too much to say.
     #[error("reason_too_long: a reason has at most 500 characters")]
     ReasonTooLong,
+    /// What cannot be kept or shown.
+    #[error("reason_invalid: a reason must not hold control characters. Leave them out")]
+    ReasonInvalid,
+    /// Somebody changed it in between.
+    #[error(
+        "revision_stale: this is at revision {found}, not at {expected}: somebody changed it since you read it. Read it \
+         again, and make the change on that"
+    )]
+    RevisionStale {
+        /// What the caller knows.
+        expected: i64,
+        /// What stands.
+        found: i64,
+    },
+    /// A live token has that name.
+    #[error(
+        "token_exists: the tenant has a token `{0}` already. Choose another name, or revoke that one first"
+    )]
+    TokenExists(String),
+    /// A request's name that is none.
+    #[error("request_id_invalid: a request id is 1 to 64 of a-z, A-Z, 0-9, `.`, `_`, `-`")]
+    RequestIdInvalid,
+    /// The name of another request.
+    #[error(
+        "request_id_reused: this request id names a close of another position. Choose a new one for each request, and \
+         repeat it only to repeat the request"
+    )]
+    RequestIdReused,
+    /// More than one target holds it.
+    #[error(
+        "position_ambiguous: more than one target holds this asset. Name the one whose position is to be sold"
+    )]
+    PositionAmbiguous,
     /// The database is away; the change was not made, or its answer was lost: look, and try again.
     #[error(
         "database_unreachable: {0}. Check that Postgres runs, see whether the change was made, and try again"
@@ -138,6 +176,12 @@ impl AccountError {
             Self::CapInvalid(_) => "cap_invalid",
             Self::OperatorOnly(_) => "control_for_operator_only",
             Self::ReasonTooLong => "reason_too_long",
+            Self::ReasonInvalid => "reason_invalid",
+            Self::RevisionStale { .. } => "revision_stale",
+            Self::TokenExists(_) => "token_exists",
+            Self::RequestIdInvalid => "request_id_invalid",
+            Self::RequestIdReused => "request_id_reused",
+            Self::PositionAmbiguous => "position_ambiguous",
             Self::Unreachable(_) => "database_unreachable",
             Self::Sql(_) => "database_error",
             Self::Row(_) => "database_row_invalid",
@@ -158,7 +202,11 @@ pub struct Accounts {
     codec: Codec,
     clock: Arc<dyn Clock>,
     chance: Chance,
+    unsupported: Unsupported,
 }
+
+/// What of a policy nothing here could carry out, if anything: better told at once than skipped for ever.
+pub type Unsupported = fn(&Policy) -> Option<String>;
 
 impl Accounts {
     /// Logs in as `app_user`.
@@ -173,12 +221,29 @@ impl Accounts {
     ) -> Result<Self, MigrateError> {
         let pool = connections.pool(Role::AppUser, 4).await?;
         check_version(&pool).await?;
-        Ok(Self { pool, codec, clock, chance })
+        Ok(Self { pool, codec, clock, chance, unsupported: |_| None })
+    }
+
+    /// Refuses policies of which something could not be carried out.
+    #[must_use]
+    pub fn refusing(self, unsupported: Unsupported) -> Self {
+        Self { unsupported, ..self }
+    }
+
+    /// A policy that holds, and that can be carried out.
+    fn check(&self, settings: &Policy) -> Result<(), AccountError> {
+        policy::check(settings)?;
+        (self.unsupported)(settings).map_or(Ok(()), |why| Err(PolicyError::Unsupported(why).into()))
     }
 
     /// The connections of `app_user`.
     pub const fn pool(&self) -> &PgPool {
         &self.pool
+    }
+
+    /// The time.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     /// Makes a person with one account, `main`.

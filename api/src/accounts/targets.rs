@@ -78,6 +78,26 @@ impl FromStr for Positions {
     }
 }
 
+/// What is to change of a target.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Change {
+    /// Settings, as [`policy::apply_settings`] reads them; the others stay.
+    pub settings: Vec<(String, String)>,
+    /// Whether its BUYs are to be paused.
+    pub paused: Option<bool>,
+    /// The revision that the change is made on; any, where it is not given.
+    pub expected: Option<i64>,
+}
+
+/// Where a target stands in the list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TargetPlace {
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// Its row.
+    pub row: TargetRowId,
+}
+
 const COLUMNS: &str =
     "id, target_wallet, status, close_now, keep_positions, mode, policy, policy_revision, revision,
     created_at, changed_at";
@@ -100,6 +120,16 @@ impl Target {
             created_at,
             changed_at,
         })
+    }
+
+    /// Whether it is at the revision that a change was made on.
+    const fn is_at(&self, expected: Option<i64>) -> Result<(), AccountError> {
+        match expected {
+            Some(expected) if expected != self.revision => {
+                Err(AccountError::RevisionStale { expected, found: self.revision })
+            }
+            _ => Ok(()),
+        }
     }
 
     fn state(&self, tenant: Tenant) -> TargetState {
@@ -135,7 +165,7 @@ impl Accounts {
         mode: Mode,
         settings: Policy,
     ) -> Result<(Target, Added), AccountError> {
-        policy::check(&settings)?;
+        self.check(&settings)?;
         let mut transaction = self.hold(tenant).await?;
         let now = self.clock.now();
         let settings = Policy { set_at: now, ..settings };
@@ -187,21 +217,10 @@ impl Accounts {
         row: TargetRowId,
         pairs: &[S],
     ) -> Result<Target, AccountError> {
-        let mut transaction = self.hold(tenant).await?;
-        let there = followed(&mut transaction, tenant, row).await?;
-        let changed = policy::apply(&there.policy, pairs)?;
-        if changed == there.policy {
-            return Ok(there);
-        }
-        let now = self.clock.now();
-        let target = Target {
-            policy: Policy { set_at: now, ..changed },
-            policy_revision: there.policy_revision + 1,
-            ..there
-        };
-        let target = self.change(&mut transaction, tenant, target, now).await?;
-        transaction.commit().await?;
-        Ok(target)
+        self.edit(tenant, row, None, |there| {
+            Ok(Target { policy: policy::apply(&there.policy, pairs)?, ..there.clone() })
+        })
+        .await
     }
 
     /// Pauses a target's BUYs, or lets them go on. Its exits go on either way.
@@ -214,14 +233,55 @@ impl Accounts {
         row: TargetRowId,
         paused: bool,
     ) -> Result<Target, AccountError> {
+        let change = Change { paused: Some(paused), ..Change::default() };
+        self.target_change(tenant, row, &change).await
+    }
+
+    /// Changes settings, and pauses or not, in one revision. What changes nothing makes none.
+    ///
+    /// # Errors
+    /// No such target, settings that are none, a target that is being wound down, or one that is at another
+    /// revision than expected.
+    pub async fn target_change(
+        &self,
+        tenant: Tenant,
+        row: TargetRowId,
+        change: &Change,
+    ) -> Result<Target, AccountError> {
+        self.edit(tenant, row, change.expected, |there| {
+            let status = match change.paused {
+                None => there.status,
+                Some(true) => TargetStatus::Paused,
+                Some(false) => TargetStatus::Active,
+            };
+            let policy = policy::apply_settings(&there.policy, &change.settings)?;
+            Ok(Target { status, policy, ..there.clone() })
+        })
+        .await
+    }
+
+    /// Makes of a target that is followed what `wanted` says, in one revision.
+    async fn edit(
+        &self,
+        tenant: Tenant,
+        row: TargetRowId,
+        expected: Option<i64>,
+        wanted: impl FnOnce(&Target) -> Result<Target, AccountError> + Send,
+    ) -> Result<Target, AccountError> {
         let mut transaction = self.hold(tenant).await?;
         let there = followed(&mut transaction, tenant, row).await?;
-        let status = if paused { TargetStatus::Paused } else { TargetStatus::Active };
-        if there.status == status {
+        there.is_at(expected)?;
+        let mut target = wanted(&there)?;
+        if target == there {
             return Ok(there);
         }
-        let target =
-            self.change(&mut transaction, tenant, Target { status, ..there }, self.clock.now()).await?;
+        let now = self.clock.now();
+        if target.policy != there.policy {
+            self.check(&target.policy)?;
+            target.policy.set_at = now;
+            target.policy_revision += 1;
+        }
+        let target = self.change(&mut transaction, tenant, target, now).await?;
         transaction.commit().await?;
         Ok(target)
     }
@@ -230,15 +290,17 @@ impl Accounts {
     /// what is gone stays gone.
     ///
     /// # Errors
-    /// No such target.
+    /// No such target, or one at another revision than expected.
     pub async fn target_remove(
         &self,
         tenant: Tenant,
         row: TargetRowId,
         positions: Positions,
+        expected: Option<i64>,
     ) -> Result<Target, AccountError> {
         let mut transaction = self.hold(tenant).await?;
         let there = one(&mut transaction, tenant, row).await?;
+        there.is_at(expected)?;
         let status = match positions {
             Positions::Keep => TargetStatus::Removed,
             Positions::Follow | Positions::Close => TargetStatus::Closing,
@@ -268,6 +330,36 @@ impl Accounts {
         );
         let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
             .bind(tenant.account.as_uuid())
+            .fetch_all(&mut *transaction)
+            .await?;
+        rows.iter().map(Target::of).collect()
+    }
+
+    /// A page of the tenant's targets, the oldest first: those of that status, or all that are not gone; after a
+    /// place, where one is given.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn target_page(
+        &self,
+        tenant: Tenant,
+        status: Option<TargetStatus>,
+        after: Option<TargetPlace>,
+        limit: i64,
+    ) -> Result<Vec<Target>, AccountError> {
+        let mut transaction = begin_as(&self.pool, tenant.user).await?;
+        let sql = format!(
+            "select {COLUMNS} from poly_copy_trade_targets where billing_account_id = $1
+                 and (status = $2 or ($2 is null and status <> 'removed'))
+                 and ($3::timestamptz is null or (created_at, id) > ($3, $4))
+             order by created_at, id limit $5"
+        );
+        let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(tenant.account.as_uuid())
+            .bind(status.map(TargetStatus::as_str))
+            .bind(after.map(|place| Tz(place.created_at)))
+            .bind(after.map(|place| place.row.as_uuid()))
+            .bind(limit)
             .fetch_all(&mut *transaction)
             .await?;
         rows.iter().map(Target::of).collect()
@@ -379,7 +471,7 @@ async fn find(
         .transpose()
 }
 
-async fn one(
+pub(super) async fn one(
     connection: &mut PgConnection,
     tenant: Tenant,
     row: TargetRowId,

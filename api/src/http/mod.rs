@@ -1,21 +1,38 @@
-//! The server on loopback: whether the process lives, whether it can work, its metrics and its live figures.
+//! The server on loopback: whether the process lives, whether it can work, its metrics and its live figures, and
+//! the tenants' own routes.
 //!
-//! Each group of routes is a module that gives a `Router`; the tenants' own routes will be one beside
-//! [`status`].
+//! Each group of routes is a module that gives an [`OpenApiRouter`]: what is served stands in the document at
+//! `/api/v1/openapi.json`, and what stands there is served.
 
 pub mod health;
+pub mod openapi;
 pub mod problem;
 pub mod status;
 
-use std::{fmt, net::SocketAddr, sync::Arc};
+mod shapes;
+mod tenants;
 
-use axum::Router;
+pub use shapes::rfc3339;
+
+use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, Request},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+};
 use eventlog::Log;
 use runtime::{Board, Stop};
-use sqlx::PgPool;
+use schemas::Mode;
 use tokio::net::TcpListener;
+use utoipa_axum::router::OpenApiRouter;
 
-use problem::Problem;
+use crate::Accounts;
+use problem::{Problem, RequestError};
+
+/// The longest that a request may take, in seconds: longer than a connection to the database is waited for.
+const LONGEST_REQUEST: u64 = 15;
 
 /// Writes the metrics in Prometheus' text format.
 pub type Metrics = Arc<dyn Fn() -> String + Send + Sync>;
@@ -23,8 +40,10 @@ pub type Metrics = Arc<dyn Fn() -> String + Send + Sync>;
 /// What the routes answer from.
 #[derive(Clone)]
 pub struct State {
-    /// Connections of `app_user`.
-    pub database: PgPool,
+    /// The tenants' accounts, and the connections of `app_user`.
+    pub accounts: Accounts,
+    /// The mode in which wallets are followed here.
+    pub mode: Mode,
     /// The log.
     pub log: Arc<dyn Log>,
     /// The live figures.
@@ -80,14 +99,32 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, HttpError> {
     TcpListener::bind(address).await.map_err(|source| HttpError::Unavailable { address, source })
 }
 
-/// Every route.
-pub fn routes(state: State) -> Router {
-    Router::new()
+/// Every route, and what each takes and answers.
+fn all() -> OpenApiRouter<State> {
+    OpenApiRouter::new()
         .merge(health::routes())
         .merge(status::routes())
+        .merge(openapi::routes())
+        .merge(tenants::routes())
+}
+
+/// Every route.
+pub fn routes(state: State) -> Router {
+    Router::from(all())
         .fallback(async || Problem::not_found())
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
+        .layer(DefaultBodyLimit::max(tenants::LONGEST_BODY))
+        .layer(middleware::from_fn(in_time))
         .with_state(state)
+}
+
+/// Answers in time, whatever the database does.
+async fn in_time(request: Request, next: Next) -> Response {
+    let within = Duration::from_secs(LONGEST_REQUEST);
+    match tokio::time::timeout(within, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Problem::from(RequestError::TimedOut(LONGEST_REQUEST)).into_response(),
+    }
 }
 
 /// Serves until it is asked to stop; requests under way are answered.
@@ -95,6 +132,8 @@ pub fn routes(state: State) -> Router {
 /// # Errors
 /// The listener broke.
 pub async fn serve(listener: TcpListener, state: State, stop: Stop) -> Result<(), HttpError> {
+    let address = listener.local_addr()?;
+    tracing::info!(%address, "the API listens");
     let stopped = async move { stop.requested().await };
     Ok(axum::serve(listener, routes(state)).with_graceful_shutdown(stopped).await?)
 }

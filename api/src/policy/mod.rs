@@ -55,6 +55,9 @@ pub enum PolicyError {
     /// The settings do not fit each other.
     #[error("policy_incomplete: {0}")]
     Incomplete(&'static str),
+    /// Nothing here could carry it out.
+    #[error("policy_unsupported: {0}")]
+    Unsupported(String),
 }
 
 impl PolicyError {
@@ -67,6 +70,7 @@ impl PolicyError {
             Self::Invalid { .. } => "policy_value_invalid",
             Self::OutOfRange { .. } => "policy_value_out_of_range",
             Self::Incomplete(_) => "policy_incomplete",
+            Self::Unsupported(_) => "policy_unsupported",
         }
     }
 }
@@ -127,17 +131,27 @@ pub fn with_sizing(sizing: Sizing) -> Policy {
 /// # Errors
 /// The first pair that is wrong, or what does not fit together afterwards.
 pub fn apply<S: AsRef<str>>(base: &Policy, pairs: &[S]) -> Result<Policy, PolicyError> {
+    let split = |pair: &'_ S| match pair.as_ref().split_once('=') {
+        Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
+        None => Err(PolicyError::NotAPair { given: pair.as_ref().chars().take(100).collect() }),
+    };
+    let pairs: Vec<(String, String)> = pairs.iter().map(split).collect::<Result<_, _>>()?;
+    apply_settings(base, &pairs)
+}
+
+/// The policy with these settings applied, checked: as [`apply`], with names and values apart.
+///
+/// # Errors
+/// The first setting that is wrong, or what does not fit together afterwards.
+pub fn apply_settings(base: &Policy, settings: &[(String, String)]) -> Result<Policy, PolicyError> {
     let mut policy = base.clone();
     let mut seen: Vec<&'static str> = Vec::new();
-    for pair in pairs {
-        let given = pair.as_ref();
-        let (name, value) =
-            given.split_once('=').ok_or_else(|| PolicyError::NotAPair { given: given.to_owned() })?;
+    for (name, value) in settings {
         let (name, value) = (name.trim(), value.trim());
         let setting = SETTINGS
             .iter()
             .find(|setting| setting.name == name || setting.also == Some(name))
-            .ok_or_else(|| PolicyError::Unknown { name: name.to_owned() })?;
+            .ok_or_else(|| PolicyError::Unknown { name: name.chars().take(100).collect() })?;
         if seen.contains(&setting.name) {
             return Err(PolicyError::Repeated { name: setting.name });
         }

@@ -1,10 +1,16 @@
 //! Accounts, a log and a relay over a database of their own.
 #![allow(
     dead_code,
+    unused_imports,
     clippy::unwrap_used,
+    clippy::panic,
     clippy::missing_panics_doc,
     reason = "a helper of tests; each binary uses some"
 )]
+
+pub mod rows;
+pub mod schema;
+pub mod server;
 
 use std::sync::Arc;
 
