@@ -827,6 +827,7 @@ async fn every_route_is_in_the_document_and_everything_in_it_is_served() {
     }
     let tenant = setup.accounts.create_tenant("alice").await.unwrap();
     let client = server.client_of(&setup, tenant).await;
+    assert_eq!(server.document.unresolved(), BTreeSet::new());
     let operations = server.document.operations();
     assert_eq!(operations.len(), 19, "{operations:#?}");
     for (method, template) in operations {

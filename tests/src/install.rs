@@ -17,6 +17,9 @@ use testkit::{fresh_database, unique};
 /// What tests give every database role: the server is shared, and roles are the server's.
 const PASSWORD: &str = "polymirror-tests-only";
 
+/// How much stages log, unless a test asks for more.
+const LEVEL: &str = "info,librdkafka=warn";
+
 /// Which log an installation has.
 #[derive(Debug, Clone)]
 pub enum LogKind {
@@ -115,19 +118,24 @@ impl Install {
 
     /// Starts a stage as a process; its log goes to a file.
     pub fn stage(&self, name: &str) -> Stage {
-        self.start(name, &[name])
+        self.start(name, &[name], LEVEL)
+    }
+
+    /// Starts a stage that logs as much as that.
+    pub fn stage_logging(&self, name: &str, level: &str) -> Stage {
+        self.start(name, &[name], level)
     }
 
     /// Everything in one process, as a person would have it, without the demo's tenant.
     pub fn up(&self) -> Stage {
-        self.start("up", &["up", "--no-demo", "--plain"])
+        self.start("up", &["up", "--no-demo", "--plain"], LEVEL)
     }
 
-    fn start(&self, name: &str, args: &[&str]) -> Stage {
+    fn start(&self, name: &str, args: &[&str], level: &str) -> Stage {
         let log = self.dir.path().join(format!("{}.log", unique(name)));
         let file = std::fs::File::create(&log).unwrap();
         let mut command = self.command(args);
-        command.env("RUST_LOG", "info,librdkafka=warn").stdout(file.try_clone().unwrap()).stderr(file);
+        command.env("RUST_LOG", level).stdout(file.try_clone().unwrap()).stderr(file);
         Stage { name: name.to_owned(), child: command.spawn().unwrap(), log }
     }
 
@@ -185,6 +193,17 @@ impl Stage {
         if let Some(status) = self.child.try_wait().unwrap() {
             panic!("{} ended by itself with {status}:\n{}", self.name, self.said());
         }
+    }
+
+    /// Where it serves HTTP, once it does.
+    pub async fn listens(&self) -> String {
+        testkit::wait_for_some("the API to listen", Duration::from_secs(60), async || {
+            let said = self.said();
+            let (_, rest) = said.split_once("the API listens")?;
+            let (_, rest) = rest.split_once("address=")?;
+            Some(rest.split_whitespace().next()?.to_owned())
+        })
+        .await
     }
 
     /// What it logged.

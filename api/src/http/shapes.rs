@@ -82,6 +82,11 @@ form!(
     RequestId, "Names a request: repeated with it, it is the same request.", "^[A-Za-z0-9._-]{1,64}$", "close-2026-11-29"
 );
 
+form!(
+    /// A revision as a header has it.
+    Quoted, "A revision in quotes, or `*` for any.", "^(\"[0-9]{1,18}\"|\\*)$", "\"3\""
+);
+
 word! {
     SideWord of schemas::Side, "Which way a trade goes.";
     ModeWord of schemas::Mode, "Whether real money moves.";
@@ -158,13 +163,16 @@ impl<'de> Deserialize<'de> for Dollars {
     }
 }
 
+/// Where RFC 3339 begins, in microseconds. The database keeps less than what the calendar here can count.
+const YEAR_ZERO: i64 = -62_167_219_200_000_000;
+
 /// A point in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Time(pub(super) Timestamp);
 
 schema!(
     Time,
-    text("A point in time, RFC 3339, from 1970 on.")
+    text("A point in time, RFC 3339.")
         .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
         .examples(["2026-11-29T17:05:39.123456Z"])
 );
@@ -185,9 +193,9 @@ impl<'de> Deserialize<'de> for Time {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = Cow::<'de, str>::deserialize(deserializer)?;
         let at = text.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_microsecond);
-        at.filter(|micros| *micros >= 0).map(|micros| Self(Timestamp::from_micros(micros))).ok_or_else(|| {
+        at.filter(|at| *at >= YEAR_ZERO).map(|at| Self(Timestamp::from_micros(at))).ok_or_else(|| {
             let shown: String = text.chars().take(40).collect();
-            D::Error::custom(format!("`{shown}` is not a time from 1970 on, such as 2026-11-29T17:05:39Z"))
+            D::Error::custom(format!("`{shown}` is not a time such as 2026-11-29T17:05:39Z"))
         })
     }
 }
@@ -227,7 +235,9 @@ mod tests {
         let time: Time = serde_json::from_str(r#""2026-11-29T17:05:39.000001Z""#).unwrap();
         assert_eq!(time.0.micros(), 1_795_971_939_000_001);
         assert_eq!(serde_json::to_string(&time).unwrap(), r#""2026-11-29T17:05:39.000001Z""#);
-        assert!(serde_json::from_str::<Time>(r#""1969-12-31T23:59:59Z""#).is_err());
+        for no in [r#""-000001-12-31T23:59:59Z""#, r#""2026-11-29""#, r#""""#, "0"] {
+            assert!(serde_json::from_str::<Time>(no).is_err(), "{no}");
+        }
         assert_eq!(rfc3339(Timestamp::from_micros(i64::MAX)), jiff::Timestamp::MAX.to_string());
     }
 }

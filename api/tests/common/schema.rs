@@ -30,6 +30,21 @@ impl Document {
         all
     }
 
+    /// Names that the document refers to and does not hold.
+    pub fn unresolved(&self) -> BTreeSet<String> {
+        let mut missing = BTreeSet::new();
+        let mut open = vec![&self.0];
+        while let Some(value) = open.pop() {
+            open.extend(value.as_array().into_iter().flatten());
+            open.extend(value.as_object().into_iter().flat_map(|object| object.values()));
+            let reference = value.get("$ref").and_then(Value::as_str);
+            missing.extend(
+                reference.filter(|reference| self.0.pointer(&reference[1..]).is_none()).map(str::to_owned),
+            );
+        }
+        missing
+    }
+
     /// The operation whose path fits.
     pub fn operation(&self, method: &str, path: &str) -> Option<&Value> {
         let path = path.split('?').next().unwrap();

@@ -152,37 +152,38 @@ pub(super) struct DecisionPage {
 #[into_params(parameter_in = Query)]
 pub(super) struct DecisionQuery {
     /// Of this target's row.
-    #[param(value_type = Option<Uuid>)]
+    #[param(value_type = Uuid, required = false)]
     target: Option<TargetRowId>,
     /// Of this followed wallet.
-    #[param(value_type = Option<Wallet>)]
+    #[param(value_type = Wallet, required = false)]
     wallet: Option<Address>,
     /// About this asset.
-    #[param(value_type = Option<Asset>)]
+    #[param(value_type = Asset, required = false)]
     asset: Option<AssetId>,
     /// About this condition.
-    #[param(value_type = Option<Hex32>)]
+    #[param(value_type = Hex32, required = false)]
     market: Option<ConditionId>,
     /// That came to this.
-    #[param(value_type = Option<OutcomeWord>)]
+    #[param(value_type = OutcomeWord, required = false)]
     outcome: Option<Outcome>,
     /// For this reason.
-    #[param(value_type = Option<ReasonWord>)]
+    #[param(value_type = ReasonWord, required = false)]
     reason: Option<Reason>,
     /// In this mode.
-    #[param(value_type = Option<ModeWord>)]
+    #[param(value_type = ModeWord, required = false)]
     mode: Option<Mode>,
     /// Decided then or later.
-    #[param(value_type = Option<Time>)]
+    #[param(value_type = Time, required = false)]
     since: Option<Time>,
     /// Decided before.
-    #[param(value_type = Option<Time>)]
+    #[param(value_type = Time, required = false)]
     until: Option<Time>,
     /// How many at once.
-    #[param(minimum = 1, maximum = 500, default = 50)]
+    #[param(value_type = u16, required = false, minimum = 1, maximum = 500, default = 50)]
     #[serde(skip_serializing)]
     limit: Option<u16>,
     /// `next_cursor` of the page before.
+    #[param(value_type = String, required = false)]
     #[serde(skip_serializing)]
     cursor: Option<String>,
 }

@@ -139,39 +139,41 @@ pub(super) struct OrderPage {
 #[into_params(parameter_in = Query)]
 pub(super) struct OrderQuery {
     /// Of this target's row.
-    #[param(value_type = Option<Uuid>)]
+    #[param(value_type = Uuid, required = false)]
     target: Option<TargetRowId>,
     /// Of this followed wallet.
-    #[param(value_type = Option<Wallet>)]
+    #[param(value_type = Wallet, required = false)]
     wallet: Option<Address>,
     /// Of this asset.
-    #[param(value_type = Option<Asset>)]
+    #[param(value_type = Asset, required = false)]
     asset: Option<AssetId>,
     /// Of this condition.
-    #[param(value_type = Option<Hex32>)]
+    #[param(value_type = Hex32, required = false)]
     market: Option<ConditionId>,
     /// This way.
-    #[param(value_type = Option<SideWord>)]
+    #[param(value_type = SideWord, required = false)]
     side: Option<Side>,
     /// Whose newest attempt stands there.
-    #[param(value_type = Option<OrderWord>)]
+    #[param(value_type = OrderWord, required = false)]
     status: Option<OrderStatus>,
     /// In this mode.
-    #[param(value_type = Option<ModeWord>)]
+    #[param(value_type = ModeWord, required = false)]
     mode: Option<Mode>,
     /// Whether the newest attempt is over.
+    #[param(value_type = bool, required = false)]
     is_final: Option<bool>,
     /// Committed then or later.
-    #[param(value_type = Option<Time>)]
+    #[param(value_type = Time, required = false)]
     since: Option<Time>,
     /// Committed before.
-    #[param(value_type = Option<Time>)]
+    #[param(value_type = Time, required = false)]
     until: Option<Time>,
     /// How many at once.
-    #[param(minimum = 1, maximum = 500, default = 50)]
+    #[param(value_type = u16, required = false, minimum = 1, maximum = 500, default = 50)]
     #[serde(skip_serializing)]
     limit: Option<u16>,
     /// `next_cursor` of the page before.
+    #[param(value_type = String, required = false)]
     #[serde(skip_serializing)]
     cursor: Option<String>,
 }

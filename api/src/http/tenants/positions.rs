@@ -88,25 +88,26 @@ pub(super) struct PositionPage {
 #[into_params(parameter_in = Query)]
 pub(super) struct PositionQuery {
     /// Of this followed wallet.
-    #[param(value_type = Option<Wallet>)]
+    #[param(value_type = Wallet, required = false)]
     wallet: Option<Address>,
     /// Of this asset.
-    #[param(value_type = Option<Asset>)]
+    #[param(value_type = Asset, required = false)]
     asset: Option<AssetId>,
     /// Of this condition.
-    #[param(value_type = Option<Hex32>)]
+    #[param(value_type = Hex32, required = false)]
     market: Option<ConditionId>,
     /// In this mode.
-    #[param(value_type = Option<ModeWord>)]
+    #[param(value_type = ModeWord, required = false)]
     mode: Option<Mode>,
     /// Those of which nothing is held any more, too.
     #[serde(default)]
     closed_too: bool,
     /// How many at once.
-    #[param(minimum = 1, maximum = 500, default = 50)]
+    #[param(value_type = u16, required = false, minimum = 1, maximum = 500, default = 50)]
     #[serde(skip_serializing)]
     limit: Option<u16>,
     /// `next_cursor` of the page before.
+    #[param(value_type = String, required = false)]
     #[serde(skip_serializing)]
     cursor: Option<String>,
 }

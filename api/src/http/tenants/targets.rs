@@ -22,7 +22,7 @@ use super::{
     super::{
         State,
         problem::Problem,
-        shapes::{ModeWord, StatusWord, Time, Wallet},
+        shapes::{ModeWord, Quoted, StatusWord, Time, Wallet},
     },
     extract::{Answer, Body, Caller, Id, IfMatch, Params, etag},
     page::{self, List},
@@ -135,10 +135,12 @@ impl<'de> Deserialize<'de> for Settings {
 
 impl PartialSchema for Settings {
     fn schema() -> RefOr<Schema> {
-        let value = |help: &str| {
+        let value = |setting: &policy::Setting| {
+            // The one setting that has no default to go back to.
+            let null = (setting.name != "sizing").then_some(Type::Null);
             ObjectBuilder::new()
-                .schema_type(SchemaType::from_iter([Type::String, Type::Null]))
-                .description(Some(help))
+                .schema_type([Type::String].into_iter().chain(null).collect::<SchemaType>())
+                .description(Some(setting.help))
                 .build()
         };
         let mut object = ObjectBuilder::new()
@@ -148,10 +150,7 @@ impl PartialSchema for Settings {
             ))
             .additional_properties(Some(AdditionalProperties::FreeForm(false)));
         for setting in SETTINGS {
-            object = object.property(setting.name, value(setting.help));
-            if let Some(also) = setting.also {
-                object = object.property(also, value(&format!("Another name for `{}`.", setting.name)));
-            }
+            object = object.property(setting.name, value(setting));
         }
         object.build().into()
     }
@@ -178,12 +177,13 @@ pub(super) struct TargetPage {
 #[into_params(parameter_in = Query)]
 pub(super) struct TargetQuery {
     /// Only those that stand there; without it, all that are not removed.
-    #[param(value_type = Option<StatusWord>)]
+    #[param(value_type = StatusWord, required = false)]
     status: Option<TargetStatus>,
     /// How many at once.
-    #[param(minimum = 1, maximum = 500, default = 50)]
+    #[param(value_type = u16, required = false, minimum = 1, maximum = 500, default = 50)]
     limit: Option<u16>,
     /// `next_cursor` of the page before.
+    #[param(value_type = String, required = false)]
     cursor: Option<String>,
 }
 
@@ -256,6 +256,16 @@ pub(super) async fn create(
     })
 }
 
+/// The header of a conditional change.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Header)]
+#[allow(dead_code, reason = "what `IfMatch` reads, for the document")]
+pub(super) struct MatchHeader {
+    /// The revision that the change is made on, as `ETag` shows it.
+    #[param(rename = "If-Match", inline, value_type = Quoted, required = false)]
+    if_match: String,
+}
+
 /// What is to change.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -274,7 +284,7 @@ pub(super) struct TargetChange {
     patch, path = "/api/v1/poly/copy-trade/targets/{id}", tag = "targets", request_body = TargetChange,
     params(
         ("id" = Uuid, Path, description = "The target's row."),
-        ("If-Match" = Option<String>, Header, description = "The revision that the change is made on, as `ETag` shows it."),
+        MatchHeader,
     ),
     responses(
         (status = 200, body = TargetBody, headers(("ETag" = String, description = "The revision."))),
@@ -326,6 +336,7 @@ pub(super) enum Held {
 pub(super) struct RemoveQuery {
     /// What becomes of what is held: without it, the leader's exits are followed.
     #[serde(default)]
+    #[param(inline, required = false)]
     positions: Held,
 }
 
@@ -335,7 +346,7 @@ pub(super) struct RemoveQuery {
     delete, path = "/api/v1/poly/copy-trade/targets/{id}", tag = "targets",
     params(
         ("id" = Uuid, Path, description = "The target's row."), RemoveQuery,
-        ("If-Match" = Option<String>, Header, description = "The revision that the change is made on, as `ETag` shows it."),
+        MatchHeader,
     ),
     responses(
         (status = 200, body = TargetBody, headers(("ETag" = String, description = "The revision."))),

@@ -78,7 +78,6 @@ impl From<Grant> for GrantBody {
 #[serde(deny_unknown_fields)]
 pub(super) struct NewGrant {
     /// What the mirror may trade; nothing, where it is empty.
-    #[schema(max_items = 8)]
     scopes: Vec<Scope>,
     /// The most one order may cost.
     per_order_usdc_cap: Dollars,
