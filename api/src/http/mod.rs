@@ -31,8 +31,8 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::Accounts;
 use problem::{Problem, RequestError};
 
-/// The longest that a request may take, in seconds: longer than a connection to the database is waited for.
-const LONGEST_REQUEST: u64 = 15;
+/// The longest that a request may take: longer than a connection to the database is waited for.
+const LONGEST_REQUEST: Duration = Duration::from_secs(15);
 
 /// Writes the metrics in Prometheus' text format.
 pub type Metrics = Arc<dyn Fn() -> String + Send + Sync>;
@@ -114,16 +114,15 @@ pub fn routes(state: State) -> Router {
         .fallback(async || Problem::not_found())
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .layer(DefaultBodyLimit::max(tenants::LONGEST_BODY))
-        .layer(middleware::from_fn(in_time))
+        .layer(middleware::from_fn(|request, next| in_time(LONGEST_REQUEST, request, next)))
         .with_state(state)
 }
 
-/// Answers in time, whatever the database does.
-async fn in_time(request: Request, next: Next) -> Response {
-    let within = Duration::from_secs(LONGEST_REQUEST);
+/// Answers within a time, whatever the database or the client does.
+async fn in_time(within: Duration, request: Request, next: Next) -> Response {
     match tokio::time::timeout(within, next.run(request)).await {
         Ok(response) => response,
-        Err(_) => Problem::from(RequestError::TimedOut(LONGEST_REQUEST)).into_response(),
+        Err(_) => Problem::from(RequestError::TimedOut(within.as_secs())).into_response(),
     }
 }
 
@@ -136,4 +135,25 @@ pub async fn serve(listener: TcpListener, state: State, stop: Stop) -> Result<()
     tracing::info!(%address, "the API listens");
     let stopped = async move { stop.requested().await };
     Ok(axum::serve(listener, routes(state)).with_graceful_shutdown(stopped).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_request_that_takes_too_long_is_answered_all_the_same() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let never = Router::new()
+            .fallback(async || std::future::pending::<()>().await)
+            .layer(middleware::from_fn(|request, next| in_time(Duration::from_millis(20), request, next)));
+        let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let server = tokio::spawn(async move { axum::serve(listener, never).await });
+        let answer = reqwest::get(url).await.unwrap();
+        assert_eq!((answer.status().as_u16(), answer.headers()["retry-after"].as_bytes()), (503, &b"1"[..]));
+        let body: serde_json::Value = answer.json().await.unwrap();
+        assert_eq!(body["code"], "request_timed_out");
+        server.abort();
+    }
 }
