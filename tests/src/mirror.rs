@@ -122,24 +122,31 @@ impl Mirror {
         .unwrap()
     }
 
-    /// Waits until every fill is decided, every order has an outcome, and the tables have caught up; then judges.
-    /// Gives the fidelity ledger.
-    pub async fn judge(self, mut stages: Vec<Stage>) -> BTreeMap<String, BTreeMap<String, usize>> {
-        self.decided(self.decisions_expected(), &mut stages).await;
+    /// Waits until nothing is on its way any more.
+    async fn settled(&self) {
         let mut left = Vec::new();
         let begun = std::time::Instant::now();
         while begun.elapsed() < DEADLINE {
             left = self.unsettled().await;
             if left.is_empty() {
-                break;
+                return;
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
-        assert!(left.is_empty(), "not settled within {DEADLINE:?}: {left:#?}");
-        // Nothing may move while it is judged: an order that fills between two looks is no fault.
-        for stage in stages {
-            stage.stop();
-        }
+        panic!("not settled within {DEADLINE:?}: {left:#?}");
+    }
+
+    /// Waits until every fill is decided, every order has an outcome, and the tables have caught up; then judges.
+    /// Gives the fidelity ledger.
+    pub async fn judge(self, mut stages: Vec<Stage>) -> BTreeMap<String, BTreeMap<String, usize>> {
+        self.decided(self.decisions_expected(), &mut stages).await;
+        self.settled().await;
+        // Nothing may move while it is judged: an order that fills between two looks is no fault. What moved until the
+        // last of execute stopped is still to be seen in the tables.
+        let (project, others): (Vec<_>, Vec<_>) = stages.into_iter().partition(|s| s.name == "project");
+        others.into_iter().for_each(Stage::stop);
+        self.settled().await;
+        project.into_iter().for_each(Stage::stop);
         let decisions = judge::decisions(&self.admin).await;
         let attempts = judge::attempts(&self.admin).await;
         let venue = self.simulator.handle().orders();
