@@ -4,7 +4,7 @@
 //! the records after it whose header `cut` names it. Everything else is foreign: ignored, and counted.
 
 use bytes::Bytes;
-use eventlog::{Offset, Stored};
+use eventlog::{Offset, Stored, event};
 use schemas::{
     Hash32,
     codec::{Codec, CodecError, unframe},
@@ -12,9 +12,6 @@ use schemas::{
 };
 
 use crate::cut::{Salt, decision_leaf, root, salt_from_hex};
-
-/// The header of a decision that names its cut by its hash: records of two writers may interleave.
-pub const CUT: &str = "cut";
 
 /// A decision as it stands in the chain.
 #[derive(Debug, Clone)]
@@ -105,7 +102,7 @@ impl Chain {
                 let open = self
                     .open
                     .as_mut()
-                    .filter(|open| record.header(CUT) == Some(open.hash.to_string().as_bytes()));
+                    .filter(|open| record.header(event::CUT) == Some(open.hash.to_string().as_bytes()));
                 let (Some(open), Some(salt)) = (open, salt) else {
                     self.foreign += 1;
                     return None;

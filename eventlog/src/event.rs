@@ -20,6 +20,8 @@ pub const CE_TIME: &str = "ce_time";
 pub const TRACEPARENT: &str = "traceparent";
 /// The header beside a decision that holds its salt, in hex.
 pub const SALT: &str = "salt";
+/// The header beside a decision that names its cut by its hash: records of two writers may interleave.
+pub const CUT: &str = "cut";
 
 /// An event as a record, and the hash of its content.
 ///

@@ -240,7 +240,7 @@ async fn records_of_two_writers_that_interleave_are_told_apart() {
             c.number += 1;
             a.record.value = Some(codec.encode(&c).unwrap().value);
         }
-        for header in a.record.headers.iter_mut().filter(|h| h.name == decide::chain::CUT) {
+        for header in a.record.headers.iter_mut().filter(|h| h.name == event::CUT) {
             header.value = Some("0xdead".into());
         }
         strange.push(a);

@@ -15,7 +15,7 @@ pub use self::make::Decided;
 use self::make::Maker;
 use crate::{
     DecideError,
-    chain::{Block, CUT},
+    chain::Block,
     cut::{INPUTS, Read, Salt, Slice, root, salt_to_hex},
     plan::{self, Version},
     state::State,
@@ -242,7 +242,7 @@ impl Core {
         for decided in &mut decisions {
             let headers = &mut decided.record.headers;
             headers.push(text(event::SALT, salt_to_hex(&decided.salt)));
-            headers.push(text(CUT, name.clone()));
+            headers.push(text(event::CUT, name.clone()));
         }
         Ok(Staged { cut, hash, record, decisions, intents, letters, repeats, inputs })
     }

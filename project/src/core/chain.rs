@@ -3,9 +3,6 @@
 
 use schemas::{Hash32, events::Cut};
 
-/// The header of a decision that names its cut by its hash: records of two writers may interleave.
-pub const CUT: &str = "cut";
-
 /// The last accepted cut of a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Head {
@@ -29,7 +26,7 @@ pub fn take_cut(head: &mut Option<Head>, partition: i32, cut: &Cut, hash: Hash32
     counts
 }
 
-/// Takes a decision, given what its header [`CUT`] says; whether it belongs to the last accepted cut.
+/// Takes a decision, given what its header [`CUT`](eventlog::event::CUT) says; whether it belongs to the last accepted cut.
 pub fn take_decision(head: &mut Option<Head>, of: Option<&[u8]>) -> bool {
     match head {
         Some(head) if head.left > 0 && of == Some(head.hash.to_string().as_bytes()) => {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use eventlog::{Offset, Stored, TopicPartition, position};
+use eventlog::{Offset, Stored, TopicPartition, event::CUT, position};
 use schemas::{
     BillingAccountId, Hash32, LogId, UserId,
     avro::Event as _,
@@ -12,7 +12,7 @@ use schemas::{
 };
 
 use super::{
-    chain::{CUT, Head, take_cut, take_decision},
+    chain::{Head, take_cut, take_decision},
     ledger::Attempts,
 };
 

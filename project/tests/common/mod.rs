@@ -12,7 +12,7 @@ use eventlog::{
     Append, Expected, Header, Log, Record, TopicPartition, VenueKind, Written, event,
     memory::{MemoryLog, MemoryOptions},
 };
-use project::{Connections, Role, core::chain::CUT, migrate, pg::Tz};
+use project::{Connections, Role, migrate, pg::Tz};
 use runtime::{Chance, Clock, SystemClock};
 use schemas::{
     Address, AssetId, BillingAccountId, ConditionId, FillId, Hash32, IdempotencyKey, Mode, OrderId,
@@ -368,7 +368,7 @@ pub fn order_record(partition: i32, state: &OrderState) -> Append {
 pub fn decision_record(decision: &Decision, cut: Hash32) -> Append {
     let mut append =
         record(Topic::Decisions, decision.partition, &decision.idempotency_key.to_string(), decision);
-    append.record.headers.push(Header { name: CUT.into(), value: Some(cut.to_string().into()) });
+    append.record.headers.push(Header { name: event::CUT.into(), value: Some(cut.to_string().into()) });
     append
 }
 
