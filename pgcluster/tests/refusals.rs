@@ -21,7 +21,8 @@ struct Held(Child);
 impl Drop for Held {
     fn drop(&mut self) {
         let pid = Pid::from_raw(i32::try_from(self.0.id()).unwrap());
-        let _ = kill(pid, Signal::SIGQUIT); // an orderly end for a server, the end for anything else
+        let _ = kill(pid, Signal::SIGQUIT); // at once and orderly for a server, which no other signal then changes
+        let _ = kill(pid, Signal::SIGTERM); // whatever a shell in the background started ignores the first
         let _ = self.0.wait();
     }
 }
