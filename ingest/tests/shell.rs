@@ -5,13 +5,22 @@ mod common;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
+use async_trait::async_trait;
 use common::{DEADLINE, World, totals, whole_second};
-use eventlog::{Log, Offset, TopicPartition};
+use eventlog::{
+    Append, Extent, Group, Log, LogError, Manifest, Member, Offset, Stored, TopicPartition, Written,
+    memory::MemoryLog,
+};
+use runtime::Stop;
 use schemas::{
-    Address, FillKind, NaturalKey, TargetStatus,
+    Address, FillKind, NaturalKey, TargetStatus, Timestamp,
     events::{FillsEvent, MarketsEvent},
     topics::Topic,
 };
@@ -136,4 +145,74 @@ async fn an_older_state_of_a_target_changes_nothing() {
     stop.request();
     run.await.unwrap().unwrap();
     world.simulator.stop().await;
+}
+
+/// A log that counts how often `fills` are read once the stage was asked to stop.
+#[derive(Debug)]
+struct ReadsAfterStop {
+    inner: MemoryLog,
+    stop: Stop,
+    reads: Arc<AtomicU32>,
+}
+
+#[async_trait]
+impl Log for ReadsAfterStop {
+    fn manifest(&self) -> &Manifest {
+        self.inner.manifest()
+    }
+
+    async fn append(&self, records: Vec<Append>) -> Written<Vec<Offset>> {
+        self.inner.append(records).await
+    }
+
+    async fn join(&self, group: Group) -> Result<Box<dyn Member>, LogError> {
+        self.inner.join(group).await
+    }
+
+    async fn read(&self, at: TopicPartition, from: Offset, limit: usize) -> Result<Vec<Stored>, LogError> {
+        if at.topic == Topic::Fills && self.stop.is_requested() {
+            self.reads.fetch_add(1, Ordering::SeqCst);
+        }
+        self.inner.read(at, from, limit).await
+    }
+
+    async fn extent(&self, at: TopicPartition) -> Result<Extent, LogError> {
+        self.inner.extent(at).await
+    }
+
+    async fn settled_extent(&self, at: TopicPartition) -> Result<Extent, LogError> {
+        self.inner.settled_extent(at).await
+    }
+
+    async fn offset_at(&self, at: TopicPartition, time: Timestamp) -> Result<Offset, LogError> {
+        self.inner.offset_at(at, time).await
+    }
+
+    async fn committed(
+        &self,
+        group: &str,
+        of: &[TopicPartition],
+    ) -> Result<BTreeMap<TopicPartition, Offset>, LogError> {
+        self.inner.committed(group, of).await
+    }
+}
+
+/// With hundreds of wallets, each of which reads its partition again, a stop once took longer than anybody waits.
+#[tokio::test]
+async fn a_stop_begins_no_watch_anew() {
+    let world = World::start(40).await;
+    for leader in world.simulator.handle().leaders() {
+        world.follow(leader, TargetStatus::Active, 1).await;
+    }
+    let (stop, reads) = (Stop::new(), Arc::new(AtomicU32::new(0)));
+    let log = ReadsAfterStop { inner: world.log.clone(), stop: stop.clone(), reads: reads.clone() };
+    let (stop, run) = world.run_on(Arc::new(log), world.venue.clone(), stop);
+    wait_for("fills", DEADLINE, async || world.fills().await.len() > 50).await;
+    stop.request();
+    run.await.unwrap().unwrap();
+    assert_eq!(
+        reads.load(Ordering::SeqCst),
+        0,
+        "partitions were read again for wallets nobody watches any more"
+    );
 }

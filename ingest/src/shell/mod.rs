@@ -220,6 +220,10 @@ impl Stage {
             }
             Err(error) => return Err(error.into()),
         }
+        // Watches end by themselves when the stage stops: none of them is to begin anew.
+        if self.stop.is_requested() {
+            return Ok(());
+        }
         self.reap().await?;
         self.align().await
     }
@@ -308,6 +312,10 @@ impl Stage {
             }
         }
         for (wallet, follow_from) in wanted {
+            // Many wallets take a while.
+            if self.stop.is_requested() {
+                break;
+            }
             if !self.watches.contains_key(&wallet) {
                 let watch = self.start(wallet, follow_from).await?;
                 self.watches.insert(wallet, watch);

@@ -99,14 +99,12 @@ impl World {
     }
 
     pub fn run_with(&self, venue: Arc<dyn MarketData>) -> Run {
-        let stop = Stop::new();
-        let ports = Ports {
-            log: Arc::new(self.log.clone()),
-            codec: self.codec.clone(),
-            venue,
-            clock: self.clock.clone(),
-            board: Board::new(),
-        };
+        self.run_on(Arc::new(self.log.clone()), venue, Stop::new())
+    }
+
+    pub fn run_on(&self, log: Arc<dyn Log>, venue: Arc<dyn MarketData>, stop: Stop) -> Run {
+        let ports =
+            Ports { log, codec: self.codec.clone(), venue, clock: self.clock.clone(), board: Board::new() };
         let settings = Settings {
             poll: Duration::from_millis(50),
             activity_poll: Duration::from_millis(100),
