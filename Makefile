@@ -2,7 +2,7 @@
 # Everything they do lies in scripts/, one small file for each.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test audit bench plants setup fmt lint clean-data
+.PHONY: help run test audit bench plants crashes setup fmt lint clean-data
 
 help: ## what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -21,6 +21,9 @@ bench: ## what BENCHMARKS.md quotes, into target/bench/
 
 plants: ## plant each bug of tests/plants/ and see that the tests catch it (slow; ARGS="name…" for some)
 	@scripts/plants $(ARGS)
+
+crashes: ## kill execute at every step of an order's life, ten times each (slow; ROUNDS=n for another number)
+	@scripts/crashes $(ROUNDS)
 
 setup: ## install what is missing for all of these
 	@scripts/setup test

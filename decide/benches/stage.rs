@@ -38,7 +38,7 @@ use rdkafka::{
 };
 use runtime::{Board, Chance, Stop, SystemClock};
 use schemas::{
-    Outcome, Side, Sizing,
+    Side, Sizing,
     codec::Codec,
     events::{IntentsEvent, Policy},
     topics::Topic,
@@ -106,7 +106,7 @@ async fn main() {
     let prefix = format!("{prefix}bare.");
     open(&prefix).await;
     let mut bare = Bare::joined(&brokers, prefix);
-    let (mut ours, mut theirs, mut placed, mut decided) = (Vec::new(), Vec::new(), 0, 0);
+    let (mut ours, mut theirs, mut reasons) = (Vec::new(), Vec::new(), BTreeMap::new());
     for round in 0..=ROUNDS {
         let fills = fills(&codec, round);
         let begin = Instant::now();
@@ -121,18 +121,19 @@ async fn main() {
             ours.push(took);
             theirs.push(bare_took);
             let decisions = blocks.iter().flat_map(|b| &b.decisions);
-            decided += decisions.clone().count();
-            placed += decisions.filter(|d| d.decision.outcome == Outcome::Placed).count();
+            for d in decisions {
+                *reasons.entry(d.decision.reason.as_str()).or_insert(0) += 1;
+            }
         }
     }
     stop.request();
     stage.await.unwrap().unwrap();
-    assert_eq!(decided, ROUNDS * FILLS, "every fill ends in one decision");
+    assert_eq!(reasons.values().sum::<usize>(), ROUNDS * FILLS, "every fill ends in one decision");
     ours.sort_unstable();
     theirs.sort_unstable();
     let rate = |each: &[Duration]| FILLS as f64 / each[each.len() / 2].as_secs_f64();
     let (ours, theirs) = (rate(&ours), rate(&theirs));
-    println!("{placed} of {decided} decisions placed");
+    println!("decided: {reasons:?}");
     println!("decide stage, from and to Kafka      {ours:>9.0} decisions/s (median of {ROUNDS})");
     println!("  bare consume and produce           {theirs:>9.0} decisions/s");
     println!("  the stage's part of the bare loop  {:>9.2}", ours / theirs);

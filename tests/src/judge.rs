@@ -14,17 +14,21 @@ use crate::tape::FillKey;
 pub struct Decided {
     pub account: String,
     pub wallet: Address,
-    pub fill: FillKey,
+    /// Absent for a close without a fill.
+    pub fill: Option<FillKey>,
     pub key: String,
     pub revision: i32,
     pub outcome: String,
     pub reason: String,
+    /// Whether an order is wanted: some decisions only cancel.
+    pub wants_order: bool,
 }
 
 /// Every decision in the table.
 pub async fn decisions(admin: &PgPool) -> Vec<Decided> {
     let rows = sqlx::query(
-        "select billing_account_id::text, target_wallet, fill_id, idempotency_key, revision, outcome, reason
+        "select billing_account_id::text, target_wallet, fill_id, idempotency_key, revision, outcome, reason,
+             nullif(intent->'limit', 'null') is not null or nullif(intent->'fraction_num', 'null') is not null
          from poly_copy_trade_decisions",
     )
     .fetch_all(admin)
@@ -39,15 +43,18 @@ pub async fn decisions(admin: &PgPool) -> Vec<Decided> {
             revision: row.get(4),
             outcome: row.get(5),
             reason: row.get(6),
+            wants_order: row.get::<Option<bool>, _>(7) == Some(true),
         })
         .collect()
 }
 
-/// `data-api:<tx>:<asset>:<side>:<ts>`, taken apart.
-fn fill_of(fill_id: &str) -> FillKey {
+/// `data-api:<tx>:<asset>:<side>:<ts>`, taken apart; the ids of causes are no fills.
+fn fill_of(fill_id: &str) -> Option<FillKey> {
     let parts: Vec<&str> = fill_id.split(':').collect();
-    let ["data-api", tx, asset, side, _] = parts[..] else { panic!("no fill of the Data API: {fill_id}") };
-    (tx.parse::<TxHash>().unwrap(), asset.parse::<AssetId>().unwrap(), side.parse::<Side>().unwrap())
+    let ["data-api", tx, asset, side, _] = parts[..] else { return None };
+    side.parse::<Side>()
+        .ok()
+        .map(|side| (tx.parse::<TxHash>().unwrap(), asset.parse::<AssetId>().unwrap(), side))
 }
 
 /// An attempt as execute's ledger holds it.
@@ -94,6 +101,35 @@ pub async fn waiting(admin: &PgPool) -> BTreeSet<(String, String)> {
     rows.iter().map(|row| (row.get(0), row.get(1))).collect()
 }
 
+/// What is still on its way: orders without an outcome, events not published, rows the tables lack. An order that is
+/// unknown and not at the venue is none of these: it may be waited for until its time is over.
+pub async fn unsettled(admin: &PgPool, venue: &[OrderView]) -> Vec<String> {
+    let venue: Vec<String> = venue.iter().map(|o| o.id.to_string()).collect();
+    sqlx::query_scalar(
+            "select 'order ' || o.status || ' ' || o.side || ' ' || o.idempotency_key from execution.orders o
+             where o.status in ('reserved', 'submitted') or (o.status = 'unknown' and o.order_id = any($1))
+             union all select 'unpublished ' || x.idempotency_key from execution.outbox x where not x.published
+             union all select 'waiting ' || w.idempotency_key || ' for ' || w.waits_for from execution.deferred w
+             where not exists (select 1 from execution.orders o where
+                 o.billing_account_id = w.billing_account_id and o.status = 'unknown')
+             union all select 'placed and not attempted ' || d.idempotency_key from poly_copy_trade_decisions d
+             where d.outcome = 'placed' and (nullif(d.intent->'limit', 'null') is not null
+                     or nullif(d.intent->'fraction_num', 'null') is not null)
+                 and not exists (select 1 from execution.orders o where
+                 o.billing_account_id = d.billing_account_id and o.idempotency_key = d.idempotency_key)
+                 and not exists (select 1 from execution.deferred w where
+                 w.billing_account_id = d.billing_account_id and w.idempotency_key = d.idempotency_key)
+             union all select 'not in the table ' || o.idempotency_key || ' ' || o.status from execution.orders o
+             where not exists (select 1 from poly_copy_trade_attempts a where
+                 a.billing_account_id = o.billing_account_id and a.idempotency_key = o.idempotency_key
+                 and a.attempt = o.attempt and a.revision = o.revision)",
+        )
+        .bind(venue)
+        .fetch_all(admin)
+        .await
+        .unwrap()
+}
+
 /// Invariant 2: every fill of a followed wallet has exactly one decision per tenant.
 pub fn every_fill_is_decided_once(
     decisions: &[Decided],
@@ -104,9 +140,9 @@ pub fn every_fill_is_decided_once(
         for (wallet, fills) in expected {
             let mine = decisions.iter().filter(|d| d.account == *account && d.wallet == *wallet);
             let mut seen: BTreeSet<(FillKey, i32)> = BTreeSet::new();
-            for d in mine {
-                assert!(fills.contains(&d.fill), "a decision for a fill that is not on the tape: {d:?}");
-                assert!(seen.insert((d.fill.clone(), d.revision)), "decided twice: {d:?}");
+            for (d, fill) in mine.filter_map(|d| Some((d, d.fill.clone()?))) {
+                assert!(fills.contains(&fill), "a decision for a fill that is not on the tape: {d:?}");
+                assert!(seen.insert((fill, d.revision)), "decided twice: {d:?}");
             }
             let decided: BTreeSet<&FillKey> = seen.iter().map(|(fill, _)| fill).collect();
             let missing: Vec<&FillKey> = fills.iter().filter(|f| !decided.contains(f)).collect();
@@ -129,7 +165,9 @@ pub fn every_order_is_placed_once(
 ) {
     let placed: BTreeSet<(&str, &str)> = decisions
         .iter()
-        .filter(|d| d.outcome == "placed" && !waiting.contains(&(d.account.clone(), d.key.clone())))
+        .filter(|d| {
+            d.outcome == "placed" && d.wants_order && !waiting.contains(&(d.account.clone(), d.key.clone()))
+        })
         .map(|d| (&*d.account, &*d.key))
         .collect();
     let attempted: BTreeSet<(&str, &str)> = attempts.iter().map(|a| (&*a.account, &*a.key)).collect();
@@ -163,6 +201,52 @@ pub fn every_order_is_placed_once(
         };
         assert!(!unresolved, "left unresolved: {attempt:?}");
     }
+}
+
+/// Invariant 4: what each order counts is what it came to at the venue, or all of it while nobody knows. Gives the sums.
+pub async fn the_budget_is_what_the_venue_says(admin: &PgPool, venue: &[OrderView]) -> String {
+    let rows = sqlx::query(
+        "select order_id, status, side, is_final, filled_shares, filled_usdc, fees_usdc, reserved, counted
+         from execution.orders where order_id is not null",
+    )
+    .fetch_all(admin)
+    .await
+    .unwrap();
+    let at_venue: BTreeMap<String, &OrderView> = venue.iter().map(|o| (o.id.to_string(), o)).collect();
+    let (mut counted, mut spent, mut held) = (0, 0, 0);
+    for row in &rows {
+        let (id, status): (String, String) = (row.get("order_id"), row.get("status"));
+        let micro = |column: &str| row.get::<i64, _>(column);
+        let buys = row.get::<String, _>("side") == "BUY";
+        let (shares, dollars, fees) = (micro("filled_shares"), micro("filled_usdc"), micro("fees_usdc"));
+        let came_to =
+            at_venue.get(&id).map_or((0, 0, 0), |o| (o.matched.micro(), o.dollars.micro(), o.fees.micro()));
+        // What still rests may have filled since execute stopped looking; what it saw is never more than there is.
+        let ended = row.get::<bool, _>("is_final");
+        assert!(shares <= came_to.0, "{id} ({status}) filled less at the venue: {} < {shares}", came_to.0);
+        if shares == came_to.0 || ended {
+            assert_eq!(shares, came_to.0, "{id} ({status}) has other fills at the venue");
+            // The venue lists a trade by its average price, which is rounded: less than a cent an order.
+            let near = |ours: i64, theirs: i64| (ours - theirs).abs() < 10_000;
+            assert!(near(dollars, came_to.1), "{id} ({status}) cost {} there, not {dollars}", came_to.1);
+            assert!(near(fees, came_to.2), "{id} ({status}) paid {} of fees there, not {fees}", came_to.2);
+        }
+        let expected = match (buys, ended) {
+            (false, _) => 0,
+            (true, true) if status == "rejected" => 0,
+            (true, true) => dollars + fees,
+            (true, false) => micro("reserved").max(dollars + fees),
+        };
+        assert_eq!(micro("counted"), expected, "{id} ({status}) counts what it did not come to");
+        counted += expected;
+        if buys {
+            spent += came_to.1 + came_to.2;
+            held += expected - came_to.1 - came_to.2;
+        }
+    }
+    format!(
+        "budget {counted} = spent at the venue {spent} + still reserved {held}, in 10^-6 dollars, within a cent an order"
+    )
 }
 
 /// The tables built from the log say the same as the ledger.

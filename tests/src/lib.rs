@@ -14,6 +14,7 @@
     reason = "tests panic where a promise is broken, and their patience is real time"
 )]
 
+pub mod crash;
 pub mod install;
 pub mod judge;
 pub mod mirror;

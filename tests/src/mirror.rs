@@ -95,39 +95,12 @@ impl Mirror {
         .await;
     }
 
-    /// What is still on its way: orders without an outcome, events not published, rows the tables lack. An order that is
-    /// unknown and not at the venue is none of these: it may be waited for until its time is over.
-    async fn unsettled(&self) -> Vec<String> {
-        let venue: Vec<String> = self.simulator.handle().orders().iter().map(|o| o.id.to_string()).collect();
-        sqlx::query_scalar(
-            "select 'order ' || o.status || ' ' || o.side || ' ' || o.idempotency_key from execution.orders o
-             where o.status in ('reserved', 'submitted') or (o.status = 'unknown' and o.order_id = any($1))
-             union all select 'unpublished ' || x.idempotency_key from execution.outbox x where not x.published
-             union all select 'waiting ' || w.idempotency_key || ' for ' || w.waits_for from execution.deferred w
-             where not exists (select 1 from execution.orders o where
-                 o.billing_account_id = w.billing_account_id and o.status = 'unknown')
-             union all select 'placed and not attempted ' || d.idempotency_key from poly_copy_trade_decisions d
-             where d.outcome = 'placed' and not exists (select 1 from execution.orders o where
-                 o.billing_account_id = d.billing_account_id and o.idempotency_key = d.idempotency_key)
-                 and not exists (select 1 from execution.deferred w where
-                 w.billing_account_id = d.billing_account_id and w.idempotency_key = d.idempotency_key)
-             union all select 'not in the table ' || o.idempotency_key || ' ' || o.status from execution.orders o
-             where not exists (select 1 from poly_copy_trade_attempts a where
-                 a.billing_account_id = o.billing_account_id and a.idempotency_key = o.idempotency_key
-                 and a.attempt = o.attempt and a.revision = o.revision)",
-        )
-        .bind(venue)
-        .fetch_all(&self.admin)
-        .await
-        .unwrap()
-    }
-
     /// Waits until nothing is on its way any more.
     async fn settled(&self) {
         let mut left = Vec::new();
         let begun = std::time::Instant::now();
         while begun.elapsed() < DEADLINE {
-            left = self.unsettled().await;
+            left = judge::unsettled(&self.admin, &self.simulator.handle().orders()).await;
             if left.is_empty() {
                 return;
             }

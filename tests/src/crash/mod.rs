@@ -1,0 +1,84 @@
+//! Execute, killed at a step: the stage as it ships, its ports wrapped so that the process dies just before or just
+//! after an effect that leaves it.
+//!
+//! Every effect of the stage passes through one of its ports, so the steps of an order's life are the calls of the
+//! ports, and [`STEPS`] names them. `tests/crashes.rs` starts the process over and over.
+
+mod log;
+mod points;
+mod store;
+mod venue;
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use ::venue::{
+    http::{Clob, Endpoints, HttpSettings, PublicData},
+    signing::ExchangeTable,
+};
+use eventlog::{
+    Expected, VenueKind,
+    kafka::{KafkaConfig, KafkaLog},
+};
+use execute::{Keyring, PostgresStore, SealingKey, Settings, Stage, Venues};
+use runtime::{Board, Chance, Stop, SystemClock};
+use schemas::{Mode, codec::Codec};
+use sqlx::postgres::PgConnectOptions;
+
+use self::points::Points;
+pub use self::points::{KillAt, STEPS, When};
+
+/// The variable that holds a [`KillAt`].
+pub const KILL_AT: &str = "POLYMIRROR_KILL_AT";
+
+/// Runs execute on an installation under test, from the environment that `polymirror execute` is given there, until
+/// it dies. Leases are short, so that the next one soon sends.
+pub fn execute_until() -> std::process::ExitCode {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(execute());
+    std::process::ExitCode::SUCCESS
+}
+
+async fn execute() {
+    let variable = |name: &str| std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set"));
+    let points = Points::new(std::env::var(KILL_AT).ok().map(|at| at.parse().unwrap()));
+    let (clock, chance) = (SystemClock::shared(), Chance::system());
+    let codec = Codec::bundled().unwrap();
+    let expected = Expected {
+        venue: VenueKind::Simulator,
+        wallet_partitions: 8,
+        account_partitions: 8,
+        market_partitions: 4,
+        log_id: None,
+    };
+    let kafka =
+        KafkaConfig::new(variable("POLYMIRROR_KAFKA")).with_prefix(variable("POLYMIRROR_KAFKA_PREFIX"));
+    let log = KafkaLog::open(kafka, &expected, clock.clone(), &chance).await.unwrap();
+    let database: PgConnectOptions = variable("DATABASE_URL").parse().unwrap();
+    let database = database.username("executor").password(&variable("POLYMIRROR_DB_PASSWORD_EXECUTOR"));
+    let inner = PostgresStore::new(database, 8, codec.clone());
+    let simulator = variable("POLYMIRROR_SIMULATOR");
+    let clob = Arc::new(Clob::new(&simulator, HttpSettings::default()).unwrap());
+    let clob = Arc::new(venue::AtSteps { inner: clob, points: points.clone() });
+    let market = PublicData::new(&Endpoints::all_at(&simulator), HttpSettings::default()).unwrap();
+    let data = variable("POLYMIRROR_DATA_DIR");
+    let sealing = SealingKey::from_file(&Path::new(&data).join("sealing.key")).unwrap();
+    let stage = Stage {
+        log: Arc::new(log::AtSteps { inner: Arc::new(log), points: points.clone() }),
+        store: Arc::new(store::AtSteps { inner, points }),
+        venues: Venues::one(Mode::Simulated, clob.clone(), clob, Arc::new(market)),
+        keyring: Keyring::new(sealing, ExchangeTable::default()),
+        clock,
+        chance,
+        board: Board::new(),
+        codec,
+        settings: Settings {
+            lease: Duration::from_secs(2),
+            renew: Duration::from_millis(500),
+            session: Duration::from_secs(3),
+            housekeeping: Duration::from_secs(1),
+            ..Settings::default()
+        },
+    };
+    execute::run(stage, Stop::new()).await.unwrap();
+}
