@@ -3,13 +3,13 @@
 
 use decide::{
     fixtures::{
-        Given, Scene, account, amended, at, facts, fill, fill_of, order, px, sh, snapshot, target, token, usd,
+        Given, Scene, account, amended, at, book, facts, fill, fill_of, order, px, sh, snapshot, target, token, usd,
     },
     plan::settings::defaults,
 };
 use schemas::{
-    FillKind, OrderStatus, Outcome, Reason, Side, Sizing, TargetStatus,
-    events::{IntentsEvent, MarketFacts, NearFill, PlaceIntent, Policy},
+    FillKind, Mode, OrderStatus, Outcome, Reason, Side, Sizing, TargetStatus,
+    events::{Fill, IntentsEvent, MarketFacts, NearFill, PlaceIntent, Policy, TargetState},
 };
 
 fn fixed(usdc: &str) -> Policy {
@@ -420,5 +420,18 @@ fn the_plan_read_from_a_decision_s_own_inputs_says_the_same() {
     for d in given.decisions() {
         let again = decide::plan::v1::plan(d.condition_id, &d.inputs, d.decided_at);
         assert_eq!((again.outcome, again.reason, &again.order), (d.outcome, d.reason, &d.order));
+    }
+}
+
+#[test]
+fn a_paper_order_carries_the_recorded_book_and_a_real_one_none() {
+    for (mode, carried) in [(Mode::Paper, true), (Mode::Simulated, false), (Mode::Live, false)] {
+        let mut scene = Scene::new();
+        scene.put(&TargetState { mode, ..target(1, 1, fixed("4")) });
+        scene.put_fill(&snapshot(1, &[]));
+        scene.cut();
+        let recorded = book(token(1, 0), "0.38", "0.40");
+        let given = scene.see(&Fill { book: Some(recorded.clone()), ..fill(1, 1, Side::Buy, "25", "0.40", 0) });
+        assert_eq!(place(&given).book, carried.then_some(recorded), "{mode}");
     }
 }

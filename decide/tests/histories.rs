@@ -188,3 +188,24 @@ fn the_history_that_is_recorded_meets_most_rules() {
     let rules: Vec<&str> = exits.keys().map(String::as_str).collect();
     assert_eq!(rules, ["exit:sell_winners_at", "exit:stop_loss", "exit:take_profit"]);
 }
+
+/// Replay writes what a version wrote: so a record that is given a field asks for a version that writes it.
+#[test]
+fn the_newest_plan_version_writes_the_newest_schemas() {
+    let newest = VERSIONS.last().unwrap();
+    assert_eq!(newest.number, PLAN_VERSION);
+    let written = ["Cut", "Decision", "PlaceIntent", "CloseIntent", "CancelIntent"];
+    for version in VERSIONS {
+        let named: Vec<&str> = version.writes.iter().map(|(name, _)| *name).collect();
+        assert_eq!(named, written, "plan version {}", version.number);
+    }
+    for (name, version) in newest.writes {
+        let all = schemas::codec::released().unwrap();
+        let released = all.iter().filter(|r| r.name == *name).map(|r| r.version).max();
+        assert_eq!(
+            Some(*version),
+            released,
+            "`{name}` has a newer schema than plan version {PLAN_VERSION} writes: add a plan version that writes it"
+        );
+    }
+}

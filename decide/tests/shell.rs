@@ -554,11 +554,14 @@ async fn a_batch_that_asks_for_too_much_is_decided_in_several_commits() {
     decider.stop(&rig).await;
 }
 
+/// The version that follows the newest.
+const NEXT_VERSION: i32 = PLAN_VERSION + 1;
+
 static NEXT: &[Version] = &[
     VERSIONS[0],
+    VERSIONS[1],
     Version {
-        number: 2,
-        settings: VERSIONS[0].settings,
+        number: NEXT_VERSION,
         plan: |condition, inputs, now| {
             let planned = v1::plan(condition, inputs, now);
             // As if a later version were stricter.
@@ -567,10 +570,7 @@ static NEXT: &[Version] = &[
             }
             planned
         },
-        limit: VERSIONS[0].limit,
-        close: VERSIONS[0].close,
-        exit: VERSIONS[0].exit,
-        migrate: |_| {},
+        ..VERSIONS[1]
     },
 ];
 
@@ -591,9 +591,9 @@ async fn a_new_plan_version_begins_with_a_cut_of_its_own_and_the_old_one_stays()
         if blocks.is_empty() {
             continue;
         }
-        let turn = blocks.iter().position(|b| b.cut.plan_version == 2).unwrap();
-        assert!(blocks[..turn].iter().all(|b| b.cut.plan_version == 1));
-        assert!(blocks[turn..].iter().all(|b| b.cut.plan_version == 2));
+        let turn = blocks.iter().position(|b| b.cut.plan_version == NEXT_VERSION).unwrap();
+        assert!(blocks[..turn].iter().all(|b| b.cut.plan_version == PLAN_VERSION));
+        assert!(blocks[turn..].iter().all(|b| b.cut.plan_version == NEXT_VERSION));
         assert!(blocks[turn].cut.taken.iter().all(|t| t.from == t.until));
         let placed = |b: &Block| {
             b.decisions
@@ -617,7 +617,7 @@ async fn a_new_plan_version_begins_with_a_cut_of_its_own_and_the_old_one_stays()
 
 #[tokio::test]
 async fn a_program_that_decides_otherwise_under_the_same_version_stops() {
-    static OTHER: &[Version] = &[Version { number: 1, ..NEXT[1] }];
+    static OTHER: &[Version] = &[Version { number: PLAN_VERSION, ..NEXT[2] }];
     let rig = Rig::new(false);
     let no_snapshots = Options { snapshot_every: u64::MAX / 4, ..options() };
     let decider = rig.start_with(1, no_snapshots);

@@ -5,7 +5,7 @@ use decide::{
     core::{Core, Staged},
     cut::{INPUTS, Slice, read},
     fixtures::{at, backfill, history, seldom},
-    plan::VERSIONS,
+    plan::{PLAN_VERSION, VERSIONS},
     state::State,
 };
 use eventlog::{Offset, Record, Stored, TopicPartition};
@@ -145,7 +145,7 @@ proptest! {
             if n % every == 0 {
                 let state = State::from_bytes(&fold.bytes()).unwrap();
                 let head = *fold.core.head();
-                fold.core = Core::restored(0, fold.codec.clone(), VERSIONS, 1, head, state).unwrap();
+                fold.core = Core::restored(0, fold.codec.clone(), VERSIONS, PLAN_VERSION, head, state).unwrap();
             }
             prop_assert_eq!(fold.cut(&batch, clock).hash, twin.cut(&batch, clock).hash);
         }

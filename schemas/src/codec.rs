@@ -80,6 +80,7 @@ impl CodecError {
 /// A schema that records were or will be written in.
 pub struct WriterSchema {
     name: String,
+    schema: &'static Schema,
     fingerprint: [u8; 8],
     reader: GenericDatumReader<'static>,
     writer: GenericDatumWriter<'static>,
@@ -105,6 +106,7 @@ impl WriterSchema {
         };
         Ok(Self {
             name: record.name.name().to_owned(),
+            schema,
             fingerprint: fingerprint(json)?,
             reader: GenericDatumReader::builder(schema).human_readable(true).build().map_err(invalid)?,
             writer: GenericDatumWriter::builder(schema).human_readable(true).build().map_err(invalid)?,
@@ -137,6 +139,26 @@ impl WriterSchema {
         self.writer
             .write_ser_to_vec(value)
             .map_err(|e| CodecError::Unwritable { name: self.name.clone(), why: e.to_string() })
+    }
+
+    /// A datum of this schema as an older one has it.
+    ///
+    /// # Errors
+    /// A value that the older schema cannot tell: nothing is dropped silently.
+    fn rewrite<T: Event>(&self, datum: &[u8], older: &Self) -> Result<Vec<u8>, CodecError> {
+        let unwritable = |why: String| CodecError::Unwritable { name: self.name.clone(), why };
+        let failed = |e: apache_avro::Error| unwritable(e.to_string());
+        let value = GenericDatumReader::builder(self.schema)
+            .reader_schema(older.schema)
+            .build()
+            .and_then(|reader| reader.read_value(&mut &*datum))
+            .map_err(failed)?;
+        let rewritten = older.writer.write_value_to_vec(value).map_err(failed)?;
+        let again = self.write(&older.read::<T>(&rewritten)?)?;
+        if again != datum {
+            return Err(unwritable("it holds more than its older schema can tell".into()));
+        }
+        Ok(rewritten)
     }
 
     /// The hash of a datum's content: over the schema's fingerprint and the datum.
@@ -206,11 +228,20 @@ pub trait SchemaSource: fmt::Debug + Send + Sync {
 
 /// Reads and writes records. Clones share what they know; a registry adds to it.
 #[derive(Debug, Clone)]
-pub struct Codec(Arc<RwLock<Known>>);
+pub struct Codec {
+    known: Arc<RwLock<Known>>,
+    /// Records that this view writes in an older schema.
+    pinned: Arc<BTreeMap<&'static str, (SchemaId, Arc<WriterSchema>)>>,
+}
+
+/// A released schema: the record's name, and the version from 1.
+pub type Pin = (&'static str, u32);
 
 #[derive(Debug, Default)]
 struct Known {
     by_id: BTreeMap<SchemaId, Arc<WriterSchema>>,
+    /// The newest released version of each record.
+    newest: BTreeMap<String, u32>,
     /// What this program writes, by record name.
     current: BTreeMap<&'static str, (SchemaId, Arc<WriterSchema>)>,
     /// Asked for ids that are not known.
@@ -291,7 +322,27 @@ impl Codec {
             };
             known.current.insert(name, found);
         }
-        Ok(Self(Arc::new(RwLock::new(known))))
+        known.newest = newest.into_iter().map(|(name, (version, _))| (name, version)).collect();
+        Ok(Self { known: Arc::new(RwLock::new(known)), pinned: Arc::default() })
+    }
+
+    /// A view that writes these records in these released versions, and all others as before. What is decided again
+    /// has the bytes that it had: a plan version writes the schemas that it was released with, however many fields
+    /// its records have been given since.
+    ///
+    /// # Errors
+    /// A version that was never released: a bug.
+    pub fn writing(&self, pins: &[Pin]) -> Result<Self, CodecError> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let older = |(name, version): &&Pin| known.newest.get(*name) != Some(version);
+        let mut pinned = BTreeMap::new();
+        for (name, version) in pins.iter().filter(older) {
+            let released = released()?.into_iter().find(|r| r.name == *name && r.version == *version);
+            let found = released.and_then(|r| Some((r.id, known.by_id.get(&r.id)?.clone())));
+            let missing = || CodecError::InvalidSchema(format!("`{name}` has no released version {version}"));
+            pinned.insert(*name, found.ok_or_else(missing)?);
+        }
+        Ok(Self { known: self.known.clone(), pinned: Arc::new(pinned) })
     }
 
     /// Learns a schema that a registry names by this id.
@@ -300,7 +351,7 @@ impl Codec {
     /// Text that is no schema.
     pub fn learn(&self, id: SchemaId, json: &str) -> Result<(), CodecError> {
         let schema = Arc::new(WriterSchema::parse(json)?);
-        self.0.write().unwrap_or_else(PoisonError::into_inner).by_id.insert(id, schema);
+        self.known.write().unwrap_or_else(PoisonError::into_inner).by_id.insert(id, schema);
         Ok(())
     }
 
@@ -310,7 +361,7 @@ impl Codec {
     /// Text that is no schema.
     pub fn write_as(&self, name: &'static str, id: SchemaId, json: &str) -> Result<(), CodecError> {
         let schema = Arc::new(WriterSchema::parse(json)?);
-        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         known.by_id.insert(id, schema.clone());
         known.current.insert(name, (id, schema));
         Ok(())
@@ -318,12 +369,12 @@ impl Codec {
 
     /// From now on asks there for ids that are not known.
     pub fn ask(&self, source: Arc<dyn SchemaSource>) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).source = Some(source);
+        self.known.write().unwrap_or_else(PoisonError::into_inner).source = Some(source);
     }
 
     /// Whether a schema of that id is known.
     pub fn knows(&self, id: SchemaId) -> bool {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).by_id.contains_key(&id)
+        self.known.read().unwrap_or_else(PoisonError::into_inner).by_id.contains_key(&id)
     }
 
     /// Writes a record.
@@ -331,10 +382,14 @@ impl Codec {
     /// # Errors
     /// A type that does not fit its schema: a bug.
     pub fn encode<E: Event>(&self, event: &E) -> Result<Encoded, CodecError> {
-        let current = self.0.read().unwrap_or_else(PoisonError::into_inner).current.get(E::NAME).cloned();
-        let (id, schema) = current
+        let current = self.known.read().unwrap_or_else(PoisonError::into_inner).current.get(E::NAME).cloned();
+        let (mut id, mut schema) = current
             .ok_or_else(|| CodecError::Unwritable { name: E::NAME.into(), why: "no schema".into() })?;
-        let datum = schema.write(event)?;
+        let mut datum = schema.write(event)?;
+        if let Some((older, old)) = self.pinned.get(E::NAME) {
+            datum = schema.rewrite::<E>(&datum, old)?;
+            (id, schema) = (*older, old.clone());
+        }
         let hash = schema.content_hash(&datum);
         let mut value = Vec::with_capacity(FRAME + datum.len());
         value.push(0);
@@ -366,7 +421,7 @@ impl Codec {
     fn writer_of<'v>(&self, value: &'v [u8]) -> Result<(Arc<WriterSchema>, &'v [u8]), CodecError> {
         let (id, datum) = unframe(value)?;
         let source = {
-            let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+            let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
             if let Some(schema) = known.by_id.get(&id) {
                 return Ok((schema.clone(), datum));
             }
@@ -375,7 +430,7 @@ impl Codec {
         // A source that has no answer now may have one later: only what it found is kept.
         let json = source.and_then(|s| s.schema(id)).ok_or(CodecError::UnknownSchema(id.0))?;
         self.learn(id, &json)?;
-        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         known.by_id.get(&id).cloned().map(|schema| (schema, datum)).ok_or(CodecError::UnknownSchema(id.0))
     }
 }

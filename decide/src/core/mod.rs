@@ -82,6 +82,8 @@ impl Staged {
 pub struct Core {
     partition: i32,
     codec: Codec,
+    /// The same, writing what the version writes.
+    writer: Codec,
     versions: &'static [Version],
     version: &'static Version,
     head: Head,
@@ -112,7 +114,8 @@ impl Core {
     ) -> Result<Self, DecideError> {
         let version = plan::version(versions, version)
             .ok_or_else(|| unknown_version(partition, head.number, version, versions))?;
-        Ok(Self { partition, codec, versions, version, head, state })
+        let writer = codec.writing(version.writes)?;
+        Ok(Self { partition, codec, writer, versions, version, head, state })
     }
 
     /// The partition.
@@ -186,6 +189,11 @@ impl Core {
         clock: Timestamp,
         salts: &mut dyn FnMut() -> Salt,
     ) -> Result<Staged, DecideError> {
+        let writer = if version.number == self.version.number {
+            self.writer.clone()
+        } else {
+            self.codec.writing(version.writes)?
+        };
         let clock = clock.max(self.head.clock);
         let number = self.head.number + 1;
         let mut letters = Vec::new();
@@ -195,7 +203,7 @@ impl Core {
         let mut maker = Maker {
             state: &mut self.state,
             version,
-            codec: &self.codec,
+            codec: &writer,
             partition: self.partition,
             cut: number,
             clock,
@@ -237,7 +245,7 @@ impl Core {
             intents: i32::try_from(intents.len()).unwrap_or(i32::MAX),
             intents_root: root(&leaves),
         };
-        let (record, hash) = event::record(&self.codec, &self.partition.to_string(), &cut, clock, None)?;
+        let (record, hash) = event::record(&writer, &self.partition.to_string(), &cut, clock, None)?;
         let name = hash.to_string();
         for decided in &mut decisions {
             let headers = &mut decided.record.headers;
@@ -257,7 +265,7 @@ impl Core {
             let version = plan::version(self.versions, to)
                 .ok_or_else(|| unknown_version(self.partition, staged.cut.number, to, self.versions))?;
             (version.migrate)(&mut self.state);
-            self.version = version;
+            self.become_version(version)?;
         }
         self.state.keep();
         self.head = Head {
@@ -268,6 +276,12 @@ impl Core {
             end,
             inputs: staged.inputs,
         };
+        Ok(())
+    }
+
+    fn become_version(&mut self, version: &'static Version) -> Result<(), DecideError> {
+        self.writer = self.codec.writing(version.writes)?;
+        self.version = version;
         Ok(())
     }
 
@@ -287,7 +301,7 @@ impl Core {
         let version = plan::version(self.versions, cut.plan_version).ok_or_else(unknown)?;
         // The first cut may be of any version; later ones never go back.
         if self.head.number < 0 {
-            self.version = version;
+            self.become_version(version)?;
         }
         if version.number < self.version.number {
             return Err(DecideError::ChainBroken {

@@ -33,31 +33,47 @@ pub mod settings;
 pub mod v1;
 
 use schemas::{
-    ConditionId, Outcome, PositionBranch, Price, Reason, Tick, Timestamp, Usdc,
-    events::{Inputs, Order, OwnView, Policy},
+    ConditionId, Mode, Outcome, PositionBranch, Price, Reason, Tick, Timestamp, Usdc,
+    codec::Pin,
+    events::{BookSnapshot, Inputs, Order, OwnView, Policy},
 };
 
 use crate::state::State;
 
 /// The version that new cuts are decided under.
-pub const PLAN_VERSION: i32 = 1;
+pub const PLAN_VERSION: i32 = 2;
 
-/// Every released version, oldest first.
-pub const VERSIONS: &[Version] = &[Version {
+/// Every released version, oldest first. Version 2 decides as version 1 does, and hands the recorded book to paper.
+pub const VERSIONS: &[Version] = &[V1, Version { number: 2, writes: WRITES_2, book: book_of_paper, ..V1 }];
+
+const V1: Version = Version {
     number: 1,
+    writes: &[("Cut", 1), ("Decision", 2), ("PlaceIntent", 1), ("CloseIntent", 1), ("CancelIntent", 1)],
     settings: settings::Settings::of,
     plan: v1::plan,
     limit: v1::price::buy_limit,
     close: v1::sell::close,
     exit: v1::exit::due,
+    book: |_, _| None,
     migrate: |_| {},
-}];
+};
+
+const WRITES_2: &[Pin] =
+    &[("Cut", 1), ("Decision", 2), ("PlaceIntent", 2), ("CloseIntent", 2), ("CancelIntent", 1)];
+
+/// Paper fills against the book at the decision (`design.md`, Modes); elsewhere the venue has its own.
+fn book_of_paper(mode: Mode, recorded: Option<&BookSnapshot>) -> Option<BookSnapshot> {
+    recorded.filter(|_| mode == Mode::Paper).cloned()
+}
 
 /// A version of plan and folds.
 #[derive(Debug, Clone, Copy)]
 pub struct Version {
     /// Its number: what cuts and decisions name.
     pub number: i32,
+    /// The released schemas of what it writes. A record that is given another field since is still written without
+    /// it when a cut of this version is decided again, so that it has the bytes that it had.
+    pub writes: &'static [Pin],
     /// What a policy comes to: intents carry some of it.
     pub settings: fn(&Policy) -> settings::Settings,
     /// What a fill comes to for one follower.
@@ -68,6 +84,8 @@ pub struct Version {
     pub close: fn(&OwnView, Part, bool) -> Planned,
     /// Whether a position is to be closed at what is bid for it now, without the leader.
     pub exit: fn(&Policy, &OwnView, Price) -> Option<Exit>,
+    /// What of the recorded book an intent carries.
+    pub book: fn(Mode, Option<&BookSnapshot>) -> Option<BookSnapshot>,
     /// Makes a state of the version before into one of this version: pure, and kept as long as the version.
     pub migrate: fn(&mut State),
 }

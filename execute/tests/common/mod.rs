@@ -174,6 +174,7 @@ impl Tenant {
             max_usdc_per_token: usdc("1000000"),
             allow_both_sides: false,
             replaces: None,
+            book: None,
         }
     }
 
@@ -200,6 +201,7 @@ impl Tenant {
             exit_floor_fraction: None,
             min_close_usdc: None,
             facts: Some(facts(1)),
+            book: None,
         }
     }
 

@@ -1,6 +1,6 @@
 //! `intents`: what decide wants done. Keyed by billing account.
 
-use super::MarketFacts;
+use super::{BookSnapshot, MarketFacts};
 use crate::{
     Address, AssetId, BillingAccountId, ConditionId, FillId, Hash32, IdempotencyKey, Mode, Placement, Price,
     Shares, Side, TargetId, TargetRowId, Timestamp, TxHash, Usdc, UserId, record,
@@ -83,6 +83,8 @@ record! {
         allow_both_sides: bool,
         /// The resting order it replaces, which is cancelled first.
         replaces: Option<IdempotencyKey>,
+        /// The book at the decision: what a paper order fills against. Absent elsewhere.
+        book: Option<BookSnapshot>,
     }
 }
 
@@ -107,6 +109,8 @@ record! {
         min_close_usdc: Option<Usdc>,
         /// The market's facts; absent where they could not be had: the close waits for them.
         facts: Option<MarketFacts>,
+        /// The book at the decision: what a paper order fills against. Absent elsewhere.
+        book: Option<BookSnapshot>,
     }
 }
 
