@@ -141,7 +141,13 @@ async fn main() {
 
 /// Every wallet is followed by an account of its own.
 async fn follow(log: &Arc<dyn Log>, codec: &Codec) {
-    let policy = Policy { usdc_per_trade: Some(usd("4")), ..defaults(Sizing::Fixed) };
+    // Nobody places the orders, so nothing ever leaves the caps: they are wide.
+    let policy = Policy {
+        usdc_per_trade: Some(usd("4")),
+        max_usdc_per_token: Some(usd("1000000")),
+        max_open_orders: Some(1_000_000),
+        ..defaults(Sizing::Fixed)
+    };
     let targets: Vec<Record> =
         (1..=WALLETS).map(|n| input(codec, wallet(n), &target(n, n, policy.clone()))).collect();
     append(log, TopicPartition::new(Topic::Targets, 0), &targets).await;

@@ -7,7 +7,10 @@
 
 use std::time::Duration;
 
-use sqlx::{PgPool, Postgres, Transaction, postgres::PgPoolOptions};
+use sqlx::{
+    PgPool, Postgres, Transaction,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
 
 /// The longest that a connection is waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -15,6 +18,16 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The options that every pool begins with.
 pub fn options(size: u32) -> PgPoolOptions {
     PgPoolOptions::new().max_connections(size).acquire_timeout(PATIENCE)
+}
+
+/// A process that is stopped, or whose machine is, inside a transaction keeps its locks: whoever takes its work over
+/// would wait for them for as long as it sleeps. The server ends such a transaction after this long; when the process
+/// wakes up, it finds the connection gone.
+const ASLEEP: &str = "5s";
+
+/// Sessions whose transactions do not outlive the process that they wait for.
+pub fn awake(options: PgConnectOptions) -> PgConnectOptions {
+    options.options([("idle_in_transaction_session_timeout", ASLEEP)])
 }
 
 /// Begins a transaction. May be dropped at any point: what was begun by then is rolled back.

@@ -115,12 +115,14 @@ impl Connections {
     /// # Errors
     /// Its password is not known here.
     pub fn options(&self, role: Role) -> Result<PgConnectOptions, ConnectError> {
-        Ok(self
+        let options = self
             .admin
             .clone()
             .username(role.name())
             .password(self.password(role)?.expose_secret())
-            .application_name(&format!("polymirror-{role}")))
+            .application_name(&format!("polymirror-{role}"));
+        // A rebuild works between its statements; nobody else does.
+        Ok(if role == Role::Owner { options } else { pgpool::awake(options) })
     }
 
     /// A pool of at most `size` connections of a role. The first is made now, so that a wrong URL or

@@ -1,6 +1,7 @@
 //! An installation under test: its processes, its log, its database.
 
 use std::{
+    os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     time::Duration,
@@ -13,6 +14,8 @@ use nix::{
 use sqlx::PgPool;
 use tempfile::TempDir;
 use testkit::{fresh_database, unique};
+
+use crate::crash::{KILL_AT, KillAt};
 
 /// What tests give every database role: the server is shared, and roles are the server's.
 const PASSWORD: &str = "polymirror-tests-only";
@@ -131,11 +134,23 @@ impl Install {
         self.start("up", &["up", "--no-demo", "--plain"], LEVEL)
     }
 
+    /// An executor with short leases that dies at a step.
+    pub fn mortal(&self, at: &KillAt) -> Stage {
+        let mut command = self.command(&[]);
+        command.env(KILL_AT, at.to_string()).env("RUST_LOG", LEVEL);
+        self.spawn("mortal", command)
+    }
+
     fn start(&self, name: &str, args: &[&str], level: &str) -> Stage {
+        let mut command = self.command(args);
+        command.env("RUST_LOG", level);
+        self.spawn(name, command)
+    }
+
+    fn spawn(&self, name: &str, mut command: Command) -> Stage {
         let log = self.dir.path().join(format!("{}.log", unique(name)));
         let file = std::fs::File::create(&log).unwrap();
-        let mut command = self.command(args);
-        command.env("RUST_LOG", level).stdout(file.try_clone().unwrap()).stderr(file);
+        command.stdout(file.try_clone().unwrap()).stderr(file);
         Stage { name: name.to_owned(), child: command.spawn().unwrap(), log }
     }
 
@@ -186,6 +201,14 @@ impl Stage {
         });
         let status = self.child.try_wait().unwrap().unwrap();
         assert!(status.success(), "{name} ended with {status}:\n{}", self.said());
+    }
+
+    /// The signal that ended it, once one did. Fails the test where it ended by itself.
+    pub fn killed(&mut self) -> Option<i32> {
+        let status = self.child.try_wait().unwrap()?;
+        let signal = status.signal();
+        assert!(signal.is_some(), "{} ended by itself with {status}:\n{}", self.name, self.said());
+        signal
     }
 
     /// Whether it still runs; fails the test where it ended by itself.

@@ -8,20 +8,20 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    os::unix::process::ExitStatusExt,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
 use simulator::{
-    Handle, Options, Simulator,
+    Handle, Options,
     faults::{Answer, Fault},
 };
-use sqlx::PgPool;
 use system_tests::{
-    crash::{KILL_AT, KillAt, STEPS, When},
-    install::{Install, LogKind},
-    judge,
+    crash::{
+        KillAt, STEPS, When,
+        field::{Field, TENANTS, follow},
+    },
+    install::Install,
 };
 use testkit::wait_for;
 
@@ -31,9 +31,8 @@ const BINARY: &str = env!("CARGO_BIN_EXE_polymirror-under-test");
 const LANES: usize = 4;
 /// A step that does not come within this long is left for another time.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// How long everything may take to settle once nothing dies any more.
-const SETTLED: Duration = Duration::from_secs(240);
-const TENANTS: usize = 8;
+/// How often leaders trade, all together, a second.
+const RATE: u32 = 12;
 
 /// What the venue does to orders and cancels, one after another.
 fn faults() -> Vec<Option<Fault>> {
@@ -117,38 +116,29 @@ fn plan(rounds: u32) -> VecDeque<KillAt> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kill_at_any_step_neither_doubles_nor_loses_an_order() {
     let test = "a_kill_at_any_step_neither_doubles_nor_loses_an_order";
-    let Some(brokers) = testkit::kafka_or_skip(test).await else { return };
-    let rounds = std::env::var("POLYMIRROR_CRASHES").map_or(0, |n| n.parse().unwrap());
-    let options = Options::at_rate(7, 12);
-    let simulator = Simulator::builder().options(options).start().await.unwrap();
-    let mut install = Install::new(BINARY, LogKind::kafka(brokers)).await;
-    install.venue(&simulator.base_url);
-    tenants(&install, simulator.handle());
-    let admin = install.admin().await;
-    let mut stages: Vec<_> = ["api", "ingest", "decide", "project"].map(|name| install.stage(name)).into();
-
-    let plan = plan(rounds);
+    let Some(mut field) = Field::begin(test, BINARY, Options::at_rate(7, RATE)).await else { return };
+    let plan = plan(std::env::var("POLYMIRROR_CRASHES").map_or(0, |n| n.parse().unwrap()));
     let mut planned: BTreeSet<(String, When)> = plan.iter().map(|at| (at.step.clone(), at.when)).collect();
     let plan = Arc::new(Mutex::new(plan));
     let faults = Arc::new(Mutex::new(faults().into_iter().cycle()));
-    let install = Arc::new(install);
+    let install = Arc::new(field.install);
     let mut lanes = Vec::new();
     for _ in 0..LANES {
         let (install, plan, faults) = (install.clone(), plan.clone(), faults.clone());
-        let (handle, admin) = (simulator.handle().clone(), admin.clone());
+        let (venue, admin) = (field.simulator.handle().clone(), field.admin.clone());
         lanes.push(tokio::spawn(async move {
             let mut died: BTreeMap<(String, When), u32> = BTreeMap::new();
             loop {
                 let Some(at) = plan.lock().unwrap().pop_front() else { return died };
                 if let Some(fault) = faults.lock().unwrap().next().unwrap() {
-                    handle.fault(fault);
+                    venue.fault(fault);
                 }
                 // Credentials are asked for once in a connection's life: let this be the first time again.
                 if at.step.contains("api_key") || at.step.contains("credentials") {
                     let forget = "update poly_wallet_connections set api_credentials_sealed = null";
                     sqlx::query(forget).execute(&admin).await.unwrap();
                 }
-                if dies(&install, &handle, &at).await {
+                if dies(&install, &venue, &at).await {
                     *died.entry((at.step, at.when)).or_default() += 1;
                 }
             }
@@ -160,90 +150,24 @@ async fn a_kill_at_any_step_neither_doubles_nor_loses_an_order() {
             *died.entry(at).or_default() += times;
         }
     }
-    stages.iter_mut().for_each(|stage| stage.must_run());
-
-    // Nothing dies any more, nothing new comes, and the venue is well.
-    simulator.handle().clear_faults();
-    stages.push(install.stage("execute"));
-    let ingest = stages.iter().position(|s| s.name == "ingest").unwrap();
-    stages.remove(ingest).stop();
-    settled(&admin, simulator.handle()).await;
-    let project = stages.iter().position(|s| s.name == "project").unwrap();
-    let project = stages.remove(project);
-    stages.into_iter().for_each(system_tests::install::Stage::stop);
-    settled(&admin, simulator.handle()).await;
-    project.stop();
-
-    let (decisions, attempts) = (judge::decisions(&admin).await, judge::attempts(&admin).await);
-    let venue = simulator.handle().orders();
-    judge::every_order_is_placed_once(&decisions, &attempts, &judge::waiting(&admin).await, &venue);
-    judge::the_tables_say_the_same(&admin, &attempts).await;
-    let money = judge::the_budget_is_what_the_venue_says(&admin, &venue).await;
-    let said = install.ok(&["replay"]);
-    assert!(said.contains("100 % identical"), "{said}");
-    let tally = simulator.handle().stats().tally;
-    println!(
-        "{} deaths at {} places; {} faults met; {} attempts, {} orders at the venue; {money}",
-        died.values().sum::<u32>(),
-        died.len(),
-        tally.faults,
-        attempts.len(),
-        venue.len(),
-    );
+    field.install = Arc::into_inner(install).unwrap();
+    let came = field.judge().await;
     planned.retain(|place| !died.contains_key(place));
-    println!("never died at: {planned:?}");
+    println!("{} deaths at {} places; never at {planned:?}", died.values().sum::<u32>(), died.len());
     assert!(planned.len() < died.len() / 3, "too many steps were never taken: {planned:?}");
-    assert!(tally.faults > 0 && venue.len() > 50, "this run proves nothing");
-    simulator.stop().await;
-}
-
-/// Tenants with different appetites, each after a leader of its own.
-fn tenants(install: &Install, venue: &Handle) {
-    for (n, leader) in venue.leaders().into_iter().take(TENANTS).enumerate() {
-        let tenant = format!("tenant-{n}");
-        install.ok(&["tenant", "create", &tenant]);
-        let caps = ["--per-order", "100", "--daily", "5000", "--hourly-orders", "500"];
-        install.ok(&[&["grant", "set", "--tenant", &tenant][..], &caps].concat());
-        follow(install, n, &leader.to_string());
-    }
-}
-
-/// Lets a tenant follow its leader.
-fn follow(install: &Install, n: usize, wallet: &str) {
-    // The first replaces its resting order at every step of a price.
-    let appetites: [&[&str]; 4] = [
-        &["--set", "sizing=min_bet", "--set", "max_open_orders=1", "--set", "stale_replace_delta=0.01"],
-        &["--set", "sizing=fixed", "--set", "usdc_per_trade=5", "--set", "placement=market_fak"],
-        &["--set", "sizing=fixed", "--set", "usdc_per_trade=5"],
-        &[
-            "--set",
-            "sizing=mirror_fill_exact",
-            "--set",
-            "max_usdc_per_trade=20",
-            "--set",
-            "max_usdc_per_token=60",
-        ],
-    ];
-    let add = ["target", "add", "--tenant", &format!("tenant-{n}"), wallet];
-    install.ok(&[&add[..], appetites[n % appetites.len()]].concat());
+    assert!(came.faults > 0 && came.venue.len() > 50, "this run proves nothing");
 }
 
 /// Starts an executor that is to die there. Whether it did.
 async fn dies(install: &Install, venue: &Handle, at: &KillAt) -> bool {
-    let log = install.dir().join(format!("{}.log", testkit::unique("mortal")));
-    let file = std::fs::File::create(&log).unwrap();
-    let mut command = install.command(&[]);
-    command.env(KILL_AT, at.to_string());
-    command.stdout(file.try_clone().unwrap()).stderr(file);
-    let mut child = command.spawn().unwrap();
+    let mut executor = install.mortal(at);
     let begun = Instant::now();
     for turn in 0_usize.. {
         if turn.is_multiple_of(20) {
             lead_to(&at.step, install, venue, turn / 20);
         }
-        if let Some(status) = child.try_wait().unwrap() {
-            let said = std::fs::read_to_string(&log).unwrap();
-            assert_eq!(status.signal(), Some(9), "{at} ended with {status} by itself:\n{said}");
+        if let Some(signal) = executor.killed() {
+            assert_eq!(signal, 9, "{at}");
             return true;
         }
         if begun.elapsed() > PATIENCE {
@@ -251,21 +175,38 @@ async fn dies(install: &Install, venue: &Handle, at: &KillAt) -> bool {
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    child.kill().unwrap();
-    child.wait().unwrap();
+    executor.kill_9();
     false
 }
 
-/// Waits until nothing is on its way any more.
-async fn settled(admin: &PgPool, venue: &Handle) {
-    let mut left = Vec::new();
-    let begun = Instant::now();
-    wait_for("everything to settle", SETTLED, async || {
-        left = judge::unsettled(admin, &venue.orders()).await;
-        if begun.elapsed() > SETTLED - Duration::from_secs(5) {
-            println!("still on its way: {left:#?}");
-        }
-        left.is_empty()
-    })
-    .await;
+/// Two executors, stopped in turn for longer than their leases and sessions, with requests on their way; each comes
+/// back to find that the other has taken over.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_executor_that_slept_through_its_lease_doubles_nothing() {
+    let test = "an_executor_that_slept_through_its_lease_doubles_nothing";
+    let Some(field) = Field::begin(test, BINARY, Options::at_rate(8, RATE)).await else { return };
+    let never: KillAt = "after:4000000000:join".parse().unwrap();
+    let mut executors = [field.install.mortal(&never), field.install.mortal(&never)];
+    let owners = async || -> i64 {
+        let count = "select count(distinct owner) from execution.owner_epochs";
+        sqlx::query_scalar(count).fetch_one(&field.admin).await.unwrap()
+    };
+    let patience = Duration::from_secs(60);
+    wait_for("both to own something", patience, async || owners().await == 2).await;
+    for turn in 0..4 {
+        let before = field.venue().orders().len();
+        field.venue().fault(Fault::slow(1_500).times(4));
+        wait_for("orders on their way", patience, async || field.venue().orders().len() > before + 4).await;
+        let sleeper = &executors[turn % 2];
+        sleeper.pause();
+        wait_for("the other to own everything", patience, async || owners().await == 1).await;
+        let before = field.venue().orders().len();
+        wait_for("its orders", patience, async || field.venue().orders().len() > before + 4).await;
+        sleeper.resume();
+        wait_for("both to own something again", patience, async || owners().await == 2).await;
+    }
+    executors.iter_mut().for_each(system_tests::install::Stage::must_run);
+    executors.into_iter().for_each(|mut executor| executor.kill_9());
+    let came = field.judge().await;
+    assert!(came.attempts.len() > 30, "this run proves nothing");
 }

@@ -9,7 +9,7 @@ use std::{
 use eventlog::{Offset, position::StoredOffset};
 use execute::{
     Keyring, MemoryStore, PostgresStore, Store, StoreError,
-    core::{Attempt, snapshot::Grant},
+    core::{Attempt, gate::Sign, snapshot::Grant},
     store::{Batch, BudgetKey, Gated, Item, SealedConnection, Source, intents},
 };
 use runtime::{Chance, VirtualClock};
@@ -226,7 +226,7 @@ impl Held {
     pub async fn gate(
         &mut self,
         intents: Vec<IntentsEvent>,
-        keyring: &Keyring,
+        keyring: &dyn Sign,
     ) -> Result<Vec<Gated>, StoreError> {
         let items = items(intents);
         let to = self.to(items.len());

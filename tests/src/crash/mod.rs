@@ -4,6 +4,7 @@
 //! Every effect of the stage passes through one of its ports, so the steps of an order's life are the calls of the
 //! ports, and [`STEPS`] names them. `tests/crashes.rs` starts the process over and over.
 
+pub mod field;
 mod log;
 mod points;
 mod store;
@@ -23,6 +24,7 @@ use execute::{Keyring, PostgresStore, SealingKey, Settings, Stage, Venues};
 use runtime::{Board, Chance, Stop, SystemClock};
 use schemas::{Mode, codec::Codec};
 use sqlx::postgres::PgConnectOptions;
+use tracing_subscriber::EnvFilter;
 
 use self::points::Points;
 pub use self::points::{KillAt, STEPS, When};
@@ -34,6 +36,7 @@ pub const KILL_AT: &str = "POLYMIRROR_KILL_AT";
 /// it dies. Leases are short, so that the next one soon sends.
 pub fn execute_until() -> std::process::ExitCode {
     let _ = rustls::crypto::ring::default_provider().install_default();
+    tracing_subscriber::fmt().with_env_filter(EnvFilter::from_default_env()).with_ansi(false).init();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(execute());
     std::process::ExitCode::SUCCESS

@@ -48,7 +48,8 @@ fn failed(error: sqlx::Error) -> StoreError {
     };
     // Connection trouble, resources, operator's intervention, deadlocks and lock timeouts pass by themselves.
     let code = database.code().unwrap_or_default().into_owned();
-    let passes = ["08", "40", "53", "55", "57"].iter().any(|class| code.starts_with(class));
+    // So does the end of a transaction that this process slept through (25P03).
+    let passes = ["08", "25P03", "40", "53", "55", "57"].iter().any(|class| code.starts_with(class));
     let text = format!("{} ({code})", database.message());
     if passes { StoreError::Unreachable(text) } else { StoreError::Refused(text) }
 }
@@ -111,7 +112,7 @@ impl PostgresStore {
     pub fn new(options: PgConnectOptions, size: u32, codec: Codec) -> Self {
         // A gate that waits for a lock so long is better tried again; a connection that died shows on use, and a
         // ping before each use would cost each gate a round trip.
-        let options = options.options([("lock_timeout", "5s"), ("statement_timeout", "15s")]);
+        let options = pgpool::awake(options.options([("lock_timeout", "5s"), ("statement_timeout", "15s")]));
         let pool = pgpool::options(size).test_before_acquire(false).connect_lazy_with(options);
         Self { pool, codec }
     }
