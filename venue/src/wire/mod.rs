@@ -20,6 +20,7 @@ pub mod page;
 pub mod resolution;
 pub mod text;
 pub mod trade;
+pub mod user;
 pub mod word;
 
 pub use account::{ApiKeyRow, BalanceAllowance, CancelAnswer, CancelRequest};
@@ -37,3 +38,7 @@ pub use page::{Listing, Page, Pagination, Rows, UnreadableRow};
 pub use resolution::ResolutionRow;
 pub use text::{Checksummed, HexBytes};
 pub use trade::{ClobTrade, ClobTradeStatus, MakerOrder, TraderSide};
+pub use user::{
+    OrderEventKind, OrderFrame, TradeFrame, TradeFrameExtra, UserChange, UserFrame, UserFrames, UserMessage,
+    UserRequest, UserSubscribe,
+};
