@@ -11,6 +11,14 @@ use rand_chacha::{
 /// The parts into which a quantile table divides the unit.
 pub const PARTS: u64 = 100_000;
 
+/// One draw below `bound` that follows from these bytes alone, in whatever order draws are made.
+pub fn draw_of(parts: &[&[u8]], bound: u32) -> u32 {
+    let mut wide = [0; 8];
+    wide.copy_from_slice(&schemas::keccak256(parts).as_bytes()[..8]);
+    let scaled = (u128::from(u64::from_be_bytes(wide)) * u128::from(bound)) >> 64;
+    u32::try_from(scaled).unwrap_or(0)
+}
+
 /// A seeded stream of draws.
 #[derive(Debug, Clone)]
 pub struct Dice(ChaCha8Rng);

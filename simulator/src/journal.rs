@@ -16,8 +16,10 @@ use schemas::{Address, OrderId, Timestamp};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
+use crate::exchange::{Fate, WalletChange};
+
 /// Raised whenever the same seed or tape no longer gives the same prints, or the same orders other fills.
-pub const GENERATION: u32 = 2;
+pub const GENERATION: u32 = 3;
 
 /// The first line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,8 +55,11 @@ pub enum Line {
         body: String,
         /// For how long it was held back, in milliseconds; 0: not.
         hold_millis: u32,
-        /// Whether its trades fail.
-        fails: bool,
+        /// What becomes of its trades.
+        fate: Fate,
+        /// When it lands, where that is later than it was posted (a fault); its posting failed then.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        lands: Option<Timestamp>,
     },
     /// A known order was posted again.
     Again {
@@ -67,6 +72,27 @@ pub enum Line {
         at: Timestamp,
         /// Which.
         id: OrderId,
+    },
+    /// A heartbeat was taken.
+    Heartbeat {
+        /// When.
+        at: Timestamp,
+        /// The API key's id.
+        owner: String,
+        /// The id that it brought.
+        given: String,
+    },
+    /// A wallet was changed from outside.
+    Wallet {
+        /// When.
+        at: Timestamp,
+        /// How.
+        change: WalletChange,
+    },
+    /// An API key was deleted.
+    KeyGone {
+        /// Which.
+        id: String,
     },
 }
 

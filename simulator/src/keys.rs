@@ -58,6 +58,25 @@ impl Keys {
         self.by_id.get(&self.derive(address, nonce).id).map(ApiKey::row)
     }
 
+    /// The ids of an address's keys.
+    pub fn of(&self, address: Address) -> Vec<String> {
+        self.by_id.values().filter(|k| k.address == address).map(|k| k.id.clone()).collect()
+    }
+
+    /// The key is no more; to make it again gives the same one.
+    pub fn forget(&mut self, id: &str) {
+        self.by_id.remove(id);
+    }
+
+    /// The key whose id, secret and passphrase these are: how the user stream is entered.
+    pub fn holder(&self, shown: &ApiKeyRow) -> Option<&ApiKey> {
+        let same = |key: &&ApiKey| {
+            let own = key.row();
+            own.secret == shown.secret && own.passphrase == shown.passphrase
+        };
+        self.by_id.get(&shown.api_key).filter(same)
+    }
+
     /// The key of this id.
     pub fn get(&self, id: &str) -> Option<&ApiKey> {
         self.by_id.get(id)

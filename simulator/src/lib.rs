@@ -33,7 +33,9 @@ pub mod faults;
 pub mod history;
 pub mod holdings;
 pub mod journal;
+pub mod limits;
 pub mod market;
+pub mod modes;
 pub mod options;
 pub mod playback;
 pub mod print;
@@ -43,16 +45,25 @@ pub mod world;
 
 mod http;
 mod keys;
+mod ledger;
 mod listener;
 mod local;
 mod server;
 mod shared;
+mod stream;
 
-pub use faults::{Answer, Fault};
-pub use http::{DROPPED, OrderView, Stats, TradeView};
+pub use exchange::{Fate, WalletChange};
+pub use faults::{
+    Answer, Fault,
+    stream::{Mishap, StreamFault, StreamWeather},
+    weather::{Spell, Weather},
+};
+pub use http::{CALLER, DROPPED, OrderView, Stats, TradeView};
 pub use journal::JournalFailed;
+pub use limits::Tier;
 pub use local::Local;
-pub use options::{Options, Prints, Switches, TapeOptions};
+pub use modes::Mode;
+pub use options::{Options, Prints, StreamFrames, Switches, TapeOptions};
 pub use playback::Speed;
 pub use seeded::Seeding;
 pub use server::{Builder, Handle, Simulator, SimulatorError, TapeReport, run};

@@ -6,7 +6,7 @@ use schemas::Timestamp;
 use serde::{Deserialize, Serialize};
 use venue::signing::ExchangeTable;
 
-use crate::{exchange::Rules, playback::Speed, seeded::Seeding};
+use crate::{exchange::Rules, limits::Tier, playback::Speed, seeded::Seeding};
 
 /// Where the prints come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -134,14 +134,60 @@ pub struct Switches {
     /// For how many seconds `/v2/trades` answers the same address from a cache (`/v2/activity` for at most 15); 0:
     /// never.
     pub cache_seconds: u32,
-    /// Orders are answered `delayed` and matched so many milliseconds later; 0: at once.
+    /// Orders that would take are answered `delayed` and matched so many milliseconds later; 0: at once
+    /// (`secondsDelay` of sports).
     pub hold_millis: u32,
     /// The trades of so many orders from now on fail to settle.
     pub fail_orders: u32,
+    /// A POST that would take is held for so many milliseconds before it is matched and answered; 0: not
+    /// (`venue.md` 5.6: 150 on markets with `itode`).
+    pub taker_delay_millis: u32,
+    /// Whether `/price` answers what a taker of that side would pay; else the best price on that side of the book.
+    pub price_of_taker: bool,
+    /// How many ids `DELETE /orders` takes: 1000 by the changelog, 3000 by the guide.
+    pub cancels_at_once: u32,
+    /// How many markets a connection of the user stream may name; 0: any number.
+    pub stream_markets: u32,
+    /// Whether events of the user stream come as objects, in arrays, or now so and now so.
+    pub stream_frames: StreamFrames,
+    /// The most rows that a page of `/v2/trades` has when it names a wallet; 0: what is asked for. What the change of
+    /// 2026-10-07 did is not known: this is the guess that asks most of a client.
+    pub trades_of_user_most: u32,
+    /// Whether a failed entry of a batch says `success: true` all the same.
+    pub failed_says_success: bool,
+    /// Whether every answer of the order routes is 403, as from a region that may not trade.
+    pub region_restricted: bool,
+    /// The signers' tier.
+    pub tier: Tier,
+    /// Whether requests are counted for each caller and refused beyond `venue.md` 7. A caller is an address on the
+    /// network; in one process it is whoever names itself in [`CALLER`](crate::CALLER).
+    pub count_requests: bool,
+}
+
+/// How events of the user stream are framed (`venue.md` 3.2 shows both).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StreamFrames {
+    /// Each by itself.
+    #[default]
+    Objects,
+    /// Arrays, of all that came at once.
+    Arrays,
+    /// An array where several came at once and for every second event, else an object.
+    Mixed,
+}
+
+impl Switches {
+    /// What the documents say of limits and delays, in force: 150 ms before a taker is matched, the standard tier,
+    /// requests counted. The defaults leave them out, so that a measurement measures its own subject.
+    pub fn documented() -> Self {
+        Self { taker_delay_millis: 150, tier: Tier::Standard, count_requests: true, ..Self::default() }
+    }
 }
 
 impl Default for Switches {
-    /// v1 retired, plain statuses, decimals, metadata accepted, nothing limited, nothing delayed.
+    /// v1 retired, plain statuses, decimals, metadata accepted, `/price` by the side of the book, 1,000 cancels at once,
+    /// objects on the user stream, failed entries of a batch that say success; nothing limited, nothing delayed.
     fn default() -> Self {
         Self {
             v1_gone: true,
@@ -155,6 +201,16 @@ impl Default for Switches {
             cache_seconds: 0,
             hold_millis: 0,
             fail_orders: 0,
+            taker_delay_millis: 0,
+            price_of_taker: false,
+            cancels_at_once: 1_000,
+            stream_markets: 0,
+            stream_frames: StreamFrames::Objects,
+            trades_of_user_most: 0,
+            failed_says_success: true,
+            region_restricted: false,
+            tier: Tier::Unlimited,
+            count_requests: false,
         }
     }
 }

@@ -9,18 +9,24 @@ use tokio::{net::TcpListener, task::JoinHandle};
 use venue::signing::{ApiCreds, CredsError};
 
 use crate::{
+    exchange::WalletChange,
     facts,
-    faults::Fault,
+    faults::{
+        Fault,
+        stream::{StreamFault, StreamWeather},
+        weather::Weather,
+    },
     http::{self, OrderView, Stats, TradeView},
     journal::{GENERATION, Header, Journal, JournalFailed, StateError, same_run},
     keys::Keys,
     listener::{Cut, Listener},
     local::Local,
+    modes::Mode,
     options::{Options, Prints, Switches, TapeOptions},
     playback::Playback,
     print::Source,
     seeded::Leaders,
-    shared::{Shared, recall},
+    shared::{Shared, lock, recall},
     tape::{BrokenRow, Tape, TapeError},
     world::World,
 };
@@ -353,6 +359,39 @@ impl Handle {
         let (row, synced) = self.shared.make_key(address, nonce);
         synced.wait().await?;
         Ok(ApiCreds::from_row(address, row)?)
+    }
+
+    /// Lets a fault wait for its events of the user stream.
+    pub fn stream_fault(&self, fault: StreamFault) {
+        lock(&self.shared.stream_faults).add(fault);
+    }
+
+    /// Brings faults by seed, in place of the weather that was.
+    pub fn weather(&self, weather: Weather) {
+        self.shared.set_weather(weather);
+    }
+
+    /// Brings mishaps of the user stream by seed.
+    pub fn stream_weather(&self, weather: StreamWeather) {
+        lock(&self.shared.stream_faults).set_weather(weather);
+    }
+
+    /// Changes a wallet from outside of the exchange.
+    ///
+    /// # Errors
+    /// The state file cannot be written.
+    pub async fn wallet(&self, change: &WalletChange) -> Result<(), SimulatorError> {
+        Ok(self.shared.change_wallet(change).wait().await?)
+    }
+
+    /// The venue's mode from now on, until another is set.
+    pub fn mode(&self, mode: Mode) {
+        lock(&self.shared.calendar).set(self.shared.clock.now(), mode);
+    }
+
+    /// Restarts the matching engine now: 425 for a time, then post-only for another.
+    pub fn restart(&self, down: Duration, post_only: Duration) {
+        lock(&self.shared.calendar).restart(self.shared.clock.now(), down, post_only);
     }
 
     /// Lets a fault wait for its requests.

@@ -2,24 +2,33 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    ops::{Deref, DerefMut},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
-use runtime::Clock;
+use runtime::{Clock, Stop};
 use schemas::{Address, Timestamp};
 use serde::{Deserialize, Serialize};
+use tokio::sync::{Notify, futures::Notified};
 use venue::{
     signing::ExchangeTable,
     wire::{ApiKeyRow, PostOrder},
 };
 
 use crate::{
-    faults::{Fault, Faults},
+    exchange::WalletChange,
+    faults::{
+        Asked, Fault, Faults,
+        stream::StreamFaults,
+        weather::{Sky, Weather},
+    },
     journal::{Journal, Line, Synced},
     keys::Keys,
+    limits::{Buckets, Windows},
+    modes::Calendar,
     options::Switches,
     world::{Arrival, World},
 };
@@ -27,7 +36,7 @@ use crate::{
 /// What was counted, for oracles.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Tally {
-    /// Requests to `POST /order`, those that met a fault included.
+    /// Orders posted, by themselves or in a batch, those that met a fault included.
     pub posts: u64,
     /// Orders accepted, those killed at once included.
     pub accepted: u64,
@@ -67,8 +76,21 @@ pub struct Shared {
     world: Mutex<World>,
     keys: Mutex<Keys>,
     faults: Mutex<Faults>,
-    /// Whether any fault waits: a request looks here first.
+    sky: Mutex<Sky>,
+    /// Whether a fault waits, or the weather is not fair: a request looks here first.
     armed: AtomicBool,
+    /// What happens to the user stream.
+    pub stream_faults: Mutex<StreamFaults>,
+    /// When the venue trades.
+    pub calendar: Mutex<Calendar>,
+    /// What signers may still do.
+    pub buckets: Mutex<Buckets>,
+    /// What callers asked for.
+    pub windows: Mutex<Windows>,
+    connections: AtomicU64,
+    stirred: Notify,
+    /// Asked for when the server ends: nobody is told anything after that.
+    pub ended: Stop,
     switches: Mutex<Switches>,
     tally: Mutex<Tally>,
     journal: Mutex<Memory>,
@@ -99,7 +121,15 @@ impl Shared {
             world: Mutex::new(world),
             keys: Mutex::new(keys),
             faults: Mutex::default(),
+            sky: Mutex::default(),
             armed: AtomicBool::new(false),
+            stream_faults: Mutex::default(),
+            calendar: Mutex::default(),
+            buckets: Mutex::default(),
+            windows: Mutex::default(),
+            connections: AtomicU64::new(0),
+            stirred: Notify::new(),
+            ended: Stop::new(),
             switches: Mutex::new(switches),
             tally: Mutex::default(),
             journal: Mutex::new(journal.map_or(Memory::None, Memory::Open)),
@@ -109,12 +139,23 @@ impl Shared {
         }
     }
 
-    /// The world, as of now.
-    pub fn world(&self) -> MutexGuard<'_, World> {
+    /// The world, as of now. Whoever waits for news is woken where there are some.
+    pub fn world(&self) -> WorldGuard<'_> {
         let now = self.clock.now();
         let mut world = lock(&self.world);
+        let known = world.exchange.news.next();
         world.advance(now);
-        world
+        WorldGuard { world, known, stirred: &self.stirred }
+    }
+
+    /// Resolves when there is news after this call began to wait.
+    pub fn stirred(&self) -> Notified<'_> {
+        self.stirred.notified()
+    }
+
+    /// The number of a new connection of the user stream, from 1.
+    pub fn connect(&self) -> u64 {
+        self.connections.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// The API keys.
@@ -145,9 +186,11 @@ impl Shared {
         self.armed.store(true, Ordering::Release);
     }
 
-    /// Removes all faults.
+    /// Removes all faults that wait, those of the user stream too, and all weather.
     pub fn clear_faults(&self) {
         lock(&self.faults).clear();
+        *lock(&self.sky) = Sky::default();
+        lock(&self.stream_faults).clear();
         self.armed.store(false, Ordering::Release);
     }
 
@@ -156,12 +199,29 @@ impl Shared {
         lock(&self.faults).waiting()
     }
 
-    /// The fault that a request meets.
-    pub fn meet_fault(&self, method: &str, path: &str) -> Option<Fault> {
+    /// Changes the weather.
+    pub fn set_weather(&self, weather: Weather) {
+        *lock(&self.sky) = Sky::under(weather);
+        self.armed.store(true, Ordering::Release);
+    }
+
+    /// The weather.
+    pub fn weather(&self) -> Weather {
+        lock(&self.sky).weather().clone()
+    }
+
+    /// What of a request must be known to find its faults: nothing, its bytes, and the orders it is about.
+    pub fn faults_ask(&self) -> Option<FaultsAsk> {
         if !self.armed.load(Ordering::Acquire) {
             return None;
         }
-        let met = lock(&self.faults).meet(method, path)?;
+        let orders = lock(&self.faults).name_orders();
+        Some(FaultsAsk { orders, body: orders || !lock(&self.sky).is_fair() })
+    }
+
+    /// The fault that a request meets: the first that waits for it, else what the weather brings.
+    pub fn meet_fault(&self, asked: Asked<'_>) -> Option<Fault> {
+        let met = lock(&self.faults).meet(asked).or_else(|| lock(&self.sky).meet(asked))?;
         lock(&self.tally).faults += 1;
         Some(met)
     }
@@ -187,8 +247,16 @@ impl Shared {
 
     /// Writes what is left of the state file, and lets go of it. Nothing is taken after that.
     pub fn close(&self) {
+        self.ended.request();
         // The file is free once the journal is dropped.
         drop(std::mem::replace(&mut *lock(&self.journal), Memory::Closed));
+    }
+
+    /// Changes a wallet from outside of the exchange.
+    pub fn change_wallet(&self, change: &WalletChange) -> Synced {
+        let mut world = self.world();
+        world.change_wallet(change);
+        self.remember(&Line::Wallet { at: world.now(), change: change.clone() })
     }
 
     /// Makes an API key, or finds it.
@@ -197,6 +265,45 @@ impl Shared {
         let (row, new) = keys.make(address, nonce);
         let synced = if new { self.remember(&Line::Key { address, nonce }) } else { self.barrier() };
         (row, synced)
+    }
+}
+
+/// What faults look at in a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FaultsAsk {
+    /// The orders it is about.
+    pub orders: bool,
+    /// Its bytes.
+    pub body: bool,
+}
+
+/// The world, locked. When it is let go of and something happened, whoever waits for news is woken.
+#[derive(Debug)]
+pub struct WorldGuard<'a> {
+    world: MutexGuard<'a, World>,
+    known: u64,
+    stirred: &'a Notify,
+}
+
+impl Deref for WorldGuard<'_> {
+    type Target = World;
+
+    fn deref(&self) -> &World {
+        &self.world
+    }
+}
+
+impl DerefMut for WorldGuard<'_> {
+    fn deref_mut(&mut self) -> &mut World {
+        &mut self.world
+    }
+}
+
+impl Drop for WorldGuard<'_> {
+    fn drop(&mut self) {
+        if self.world.exchange.news.next() != self.known {
+            self.stirred.notify_waiters();
+        }
     }
 }
 
@@ -212,12 +319,16 @@ pub fn recall(world: &mut World, keys: &mut Keys, lines: &[Line]) -> Result<usiz
             Line::Key { address, nonce } => {
                 keys.make(*address, *nonce);
             }
-            Line::Order { at, received, body, hold_millis, fails } => {
+            Line::Order { at, received, body, hold_millis, fate, lands } => {
                 let post = PostOrder::read(body.as_bytes()).map_err(|e| (n, e.to_string()))?;
                 world.advance(*at);
-                let arrival =
-                    Arrival { post, received: *received, hold: hold_of(*hold_millis), fails: *fails };
-                match world.place(arrival, false) {
+                let hold = hold_of(*hold_millis);
+                let arrival = Arrival { post, received: *received, hold, fate: *fate, strict: false };
+                if let Some(lands) = lands {
+                    world.place_late(arrival, *lands);
+                    continue;
+                }
+                match world.place(arrival) {
                     Ok(_) | Err(crate::exchange::Refusal::NoMatch(_)) => orders += 1,
                     Err(refusal) => {
                         return Err((n, format!("the order was taken then and is not now: {refusal}")));
@@ -227,8 +338,18 @@ pub fn recall(world: &mut World, keys: &mut Keys, lines: &[Line]) -> Result<usiz
             Line::Again { id } => world.exchange.seen_again(*id),
             Line::Cancel { at, id } => {
                 world.advance(*at);
-                world.exchange.cancel(*id).map_err(|why| (n, why.to_owned()))?;
+                world.exchange.cancel(*id, *at).map_err(|why| (n, why.to_owned()))?;
             }
+            Line::Heartbeat { at, owner, given } => {
+                world.advance(*at);
+                let taken = world.exchange.heartbeat(owner, given, *at);
+                taken.map_err(|_| (n, "the heartbeat was taken then and is not now".to_owned()))?;
+            }
+            Line::Wallet { at, change } => {
+                world.advance(*at);
+                world.change_wallet(change);
+            }
+            Line::KeyGone { id } => keys.forget(id),
         }
     }
     Ok(orders)

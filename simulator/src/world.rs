@@ -1,16 +1,21 @@
 //! The whole venue as one state: markets, rows, positions, orders. It moves only when it is told the time
 //! or given an order, so two worlds that were told the same are the same.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use schemas::{Address, AssetId, OrderId, Price, Timestamp, money::ONE};
+use schemas::{
+    Address, AssetId, OrderId, Price, Shares, Side, Timestamp, Usdc,
+    money::{ONE, Round},
+};
 use venue::{
     signing::{ExchangeTable, OrderFields, OrderSignError, Route, order_digest},
     wire::{ActivityKind, ClobOrderStatus, PostOrder},
 };
 
 use crate::{
-    exchange::{Admission, Effect, Exchange, Order, Refusal, Rules, Trade, terms},
+    exchange::{
+        Admission, Effect, Exchange, Fate, Order, Refusal, Rules, Standing, Trade, WalletChange, terms,
+    },
     history::{Entry, History},
     holdings::Holdings,
     market::{Market, Registry, TokenRef, decimal_id},
@@ -26,14 +31,19 @@ pub struct Arrival {
     pub received: Timestamp,
     /// For how long it is held back first.
     pub hold: Option<Duration>,
-    /// Whether its trades fail.
-    pub fails: bool,
+    /// What becomes of its trades.
+    pub fate: Fate,
+    /// Whether amounts are held to the decimals of the error texts.
+    pub strict: bool,
 }
 
 /// The venue.
 #[derive(Debug)]
 pub struct World {
     now: Timestamp,
+    /// Orders that were posted and are taken at a time of their own (a fault).
+    late: BTreeMap<(Timestamp, u64), Arrival>,
+    late_serial: u64,
     source: Box<dyn Source>,
     table: ExchangeTable,
     /// Markets.
@@ -61,6 +71,8 @@ impl World {
         }
         let mut world = Self {
             now: epoch,
+            late: BTreeMap::new(),
+            late_serial: 0,
             source,
             table,
             registry: Registry::default(),
@@ -87,22 +99,46 @@ impl World {
     pub fn advance(&mut self, now: Timestamp) -> Timestamp {
         self.now = self.now.max(now);
         loop {
-            let due = self.exchange.next_due().filter(|at| *at <= self.now);
-            let next = self.source.next_at().filter(|at| *at <= self.now);
-            match (due, next) {
-                (None, None) => return self.now,
-                (Some(due), next) if next.is_none_or(|next| due <= next) => {
+            let due = self.exchange.next_due();
+            let late = self.late.first_key_value().map(|((at, _), _)| *at);
+            let next = self.source.next_at();
+            // At one time: what the exchange owes, then what arrives, then what others do.
+            let first =
+                [(due, 0), (late, 1), (next, 2)].into_iter().filter_map(|(at, kind)| Some((at?, kind))).min();
+            match first.filter(|(at, _)| *at <= self.now) {
+                None => return self.now,
+                Some((at, 0)) => {
                     for effect in self.exchange.run_due(&self.registry) {
-                        self.effect(effect, due);
+                        self.effect(effect, at);
                     }
                 }
-                _ => {
+                Some((at, 1)) => {
+                    if let Some((_, arrival)) = self.late.pop_first() {
+                        // Refused or not: nobody waits for the answer. A repeat that came meanwhile stands.
+                        let _ = self.place_at(arrival, at);
+                    }
+                }
+                Some(_) => {
                     if let Some(happening) = self.source.take() {
                         self.happen(happening);
                     }
                 }
             }
         }
+    }
+
+    /// When something may next happen that an order's owner hears of; `None` while nothing will by itself.
+    pub fn next_stir(&mut self) -> Option<Timestamp> {
+        let due = self.exchange.next_due();
+        let late = self.late.first_key_value().map(|((at, _), _)| *at);
+        let next = self.source.next_at().filter(|_| self.exchange.has_open());
+        [due, late, next].into_iter().flatten().min()
+    }
+
+    /// Takes an order at a later time, whoever waits for an answer now.
+    pub fn place_late(&mut self, arrival: Arrival, at: Timestamp) {
+        self.late_serial += 1;
+        self.late.insert((at.max(self.now), self.late_serial), arrival);
     }
 
     fn happen(&mut self, Happening { at, what }: Happening) {
@@ -183,25 +219,49 @@ impl World {
     ///
     /// # Errors
     /// What the venue answers. [`Refusal::NoMatch`] alone has left an order behind.
-    pub fn place(&mut self, arrival: Arrival, strict: bool) -> Result<OrderId, Refusal> {
-        let now = self.now;
-        let (token, market) = self.token(&arrival.post.order.token_id).ok_or(Refusal::NotReady)?;
+    pub fn place(&mut self, arrival: Arrival) -> Result<OrderId, Refusal> {
+        match self.place_at(arrival, self.now) {
+            Err(Refusal::Duplicated(id)) => {
+                self.exchange.seen_again(id);
+                Err(Refusal::Duplicated(id))
+            }
+            other => other,
+        }
+    }
+
+    fn place_at(&mut self, arrival: Arrival, now: Timestamp) -> Result<OrderId, Refusal> {
+        let asset = &arrival.post.order.token_id;
+        let (token, market) = self.token(asset).ok_or_else(|| Refusal::NoBook(asset.clone()))?;
         let id = self.order_id(&market, &arrival.post).map_err(|_| Refusal::Payload)?;
         if self.exchange.order(id).is_some() {
-            self.exchange.seen_again(id);
             return Err(Refusal::Duplicated(id));
         }
+        self.standing(&arrival.post)?;
         if !market.accepts_orders(now) {
-            return Err(Refusal::NotReady);
+            return Err(if now < market.opened { Refusal::NotReady } else { Refusal::NoBook(asset.clone()) });
         }
-        let terms = terms(id, &arrival.post, &market, now, strict)?;
-        let Arrival { post, received, hold, fails } = arrival;
-        let admission = Admission { id, post, token, terms, received, hold, fails };
+        let terms = terms(id, &arrival.post, &market, now, arrival.strict)?;
+        let Arrival { post, received, hold, fate, .. } = arrival;
+        let admission = Admission { id, post, token, terms, received, hold, fate };
         self.exchange.admits(&market, &admission)?;
         match self.exchange.place(&self.registry, admission, now) {
             Some(killed) => Err(killed),
             None => Ok(id),
         }
+    }
+
+    /// Whether a wallet and its signer may place this order at all.
+    fn standing(&self, post: &PostOrder) -> Result<(), Refusal> {
+        for address in [post.order.maker.0, post.order.signer.0] {
+            match self.exchange.account(address).standing {
+                Standing::Banned => return Err(Refusal::Banned(address)),
+                Standing::ClosedOnly if post.order.side == Side::Buy => {
+                    return Err(Refusal::ClosedOnly(address));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Cancels an order of an API key.
@@ -210,9 +270,15 @@ impl World {
     /// Why not, in the venue's words.
     pub fn cancel(&mut self, id: OrderId, owner: &str) -> Result<(), &'static str> {
         match self.exchange.order(id) {
-            Some(order) if order.owner == owner => self.exchange.cancel(id),
+            Some(order) if order.owner == owner => self.exchange.cancel(id, self.now),
             _ => Err("Order not found or already canceled"),
         }
+    }
+
+    /// Changes a wallet from outside of the exchange.
+    pub fn change_wallet(&mut self, change: &WalletChange) {
+        let registry = &self.registry;
+        self.exchange.change_wallet(change, |id| registry.token(id).map(|(token, _)| token), self.now);
     }
 
     /// Live orders of an API key, oldest first.
@@ -248,8 +314,21 @@ impl World {
         }
     }
 
-    /// The wallet that an API key last ordered for.
-    pub fn wallet_of(&self, owner: &str) -> Option<Address> {
-        self.exchange.wallet_of(owner)
+    /// The wallet that an API key trades for: the one it last ordered for, else the one that was named for its address,
+    /// else its address.
+    pub fn wallet_of(&self, owner: &str, signer: Address) -> Address {
+        self.exchange.wallet_of(owner).or_else(|| self.exchange.funder_of(signer)).unwrap_or(signer)
+    }
+
+    /// Whether an order would take something now.
+    pub fn would_take(&self, post: &PostOrder) -> bool {
+        let order = &post.order;
+        let Some((token, market)) = self.token(&order.token_id) else { return false };
+        let (dollars, shares) = match order.side {
+            Side::Buy => (order.maker_amount, order.taker_amount),
+            Side::Sell => (order.taker_amount, order.maker_amount),
+        };
+        let limit = Price::of(Usdc::from_micro(dollars), Shares::from_micro(shares), Round::Nearest);
+        limit.is_some_and(|limit| self.exchange.crosses(&market, token, order.side, limit))
     }
 }

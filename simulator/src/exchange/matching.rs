@@ -3,10 +3,11 @@
 use schemas::{OrderId, OrderType, Price, Round, Shares, Side, Timestamp, Usdc};
 use venue::{
     fees::{FeeTerms, taker_fee, worst_fee, worst_fee_of_market_buy},
+    signing::Route,
     wire::ClobOrderStatus,
 };
 
-use super::{Admission, Due, Exchange, Order, Refusal, Target, Trade, check::kills_rest};
+use super::{Admission, Due, Exchange, News, Order, Refusal, Target, Trade, check::kills_rest, fee::fee_of};
 use crate::{
     market::{Market, Registry, TokenRef},
     print::{Print, Role},
@@ -51,9 +52,10 @@ impl Exchange {
         if order.side == Side::Buy && marketable && dollars < Usdc::from_units(1) {
             return Err(Refusal::BelowOneDollar(dollars));
         }
+        let route = Route::of(market.version, market.neg_risk);
         let pays = match (order.side, terms.target) {
             (Side::Sell, _) => {
-                return if self.free_shares(order.maker.0, admission.token) >= order.maker_amount {
+                return if self.can_sell(order.maker.0, route, admission.token, order.maker_amount) {
                     Ok(())
                 } else {
                     Err(Refusal::Balance)
@@ -71,18 +73,24 @@ impl Exchange {
             }
         };
         let needed = dollars.micro().saturating_add(pays.map_or(i64::MAX / 2, Usdc::micro));
-        if self.free_usdc(order.maker.0) >= needed { Ok(()) } else { Err(Refusal::Balance) }
+        if self.can_spend(order.maker.0, route, Usdc::from_micro(needed)) {
+            Ok(())
+        } else {
+            Err(Refusal::Balance)
+        }
     }
 
     /// Takes an order in. It was checked: what fills fills, the rest rests or is killed. Returns why it was
     /// killed without a fill, where it was.
     pub fn place(&mut self, registry: &Registry, admission: Admission, at: Timestamp) -> Option<Refusal> {
-        let Admission { id, post, token, terms, received, hold, fails } = admission;
+        let Admission { id, post, token, terms, received, hold, fate } = admission;
+        let market = registry.get(token.market).cloned();
         let order = Order {
             id,
             owner: post.owner,
             maker: post.order.maker.0,
             token,
+            route: market.as_ref().map_or(Route::Normal, |m| Route::of(m.version, m.neg_risk)),
             side: post.order.side,
             order_type: post.order_type,
             limit: terms.limit,
@@ -99,7 +107,7 @@ impl Exchange {
             lapses: terms.lapses,
             trades: Vec::new(),
             posts: 1,
-            fails,
+            fate,
         };
         if let Some(lapses) = terms.lapses {
             self.schedule(lapses, Due::Lapse(id));
@@ -108,10 +116,16 @@ impl Exchange {
         self.wallets.insert(order.owner.clone(), order.maker);
         self.open_of.entry(order.maker).or_default().insert(id);
         self.orders.insert(id, order);
-        let Some(hold) = hold else { return self.take(registry, id, at) };
+        // Only what would take is held back.
+        let hold = hold.filter(|_| {
+            let (side, limit) = (post.order.side, terms.limit);
+            market.as_ref().is_some_and(|m| self.crosses(m, token, side, limit))
+        });
+        let Some(hold) = hold else { return self.take(registry, id, at, true) };
         if let Some(order) = self.orders.get_mut(&id) {
             order.state = ClobOrderStatus::Delayed;
         }
+        self.tell(id, News::Placed, at);
         self.schedule(at.plus(hold), Due::Release(id));
         None
     }
@@ -122,28 +136,41 @@ impl Exchange {
             return;
         };
         order.state = ClobOrderStatus::Unmatched;
-        self.take(registry, id, at);
+        self.take(registry, id, at, false);
+        let rests = self.orders.get(&id).is_some_and(|o| o.state == ClobOrderStatus::Unmatched);
+        if rests {
+            self.tell(id, News::Filled, at);
+        }
     }
 
-    /// Matches an order against the book; kills the rest where its type says so.
-    fn take(&mut self, registry: &Registry, id: OrderId, at: Timestamp) -> Option<Refusal> {
+    /// Matches an order against the book; kills the rest where its type says so. `new`: its owner has not been told of
+    /// it yet. An order that is killed without a fill is refused, and nothing else is said about it.
+    fn take(&mut self, registry: &Registry, id: OrderId, at: Timestamp, new: bool) -> Option<Refusal> {
         let order = self.orders.get(&id)?.clone();
         let market = registry.get(order.token.market)?.clone();
         let sweep = self.sweep(&market, &order);
         let all = order.order_type != OrderType::Fok || fills_whole(&order, &sweep);
-        if all && sweep.shares.is_positive() {
+        let takes = all && sweep.shares.is_positive();
+        if new && (takes || !kills_rest(order.order_type)) {
+            self.tell(id, News::Placed, at);
+        }
+        if takes {
             let side = opposite(order.side);
             let quotes = self.quotes.entry(order.token.market).or_default();
             for (price, size) in &sweep.levels {
                 quotes.take(order.token.second, side, *price, *size);
             }
-            self.fill(id, Role::Taker, sweep.shares, sweep.dollars, sweep.fee, at);
+            self.fill(id, Role::Taker, sweep, at);
         }
         if !kills_rest(order.order_type) {
             return None;
         }
         let filled = self.orders.get(&id).is_some_and(|o| o.matched.is_positive());
-        self.end(id, ClobOrderStatus::Canceled);
+        if new && !filled {
+            self.kill_unsaid(id);
+        } else {
+            self.end(id, ClobOrderStatus::Canceled, at);
+        }
         (!filled).then_some(Refusal::NoMatch(order.order_type))
     }
 
@@ -166,7 +193,8 @@ impl Exchange {
             }
             let round = if order.side == Side::Buy { Round::Up } else { Round::Down };
             let Some(dollars) = price.cost(size, round) else { break };
-            let fee = taker_fee(fee_terms(market), size, price).unwrap_or(Usdc::ZERO);
+            let fee = fee_of(self.rules.fee_rounding, fee_terms(market), size, price);
+            let fee = fee.unwrap_or(Usdc::ZERO);
             so_far.matched = so_far.matched.saturating_add(size);
             so_far.dollars = so_far.dollars.saturating_add(dollars);
             sweep.shares = sweep.shares.saturating_add(size);
@@ -177,11 +205,19 @@ impl Exchange {
         sweep
     }
 
-    /// Books a fill: the order, the trade, the maker's account.
-    fn fill(&mut self, id: OrderId, role: Role, size: Shares, dollars: Usdc, fee: Usdc, at: Timestamp) {
+    /// Ends an order of which its owner hears only that it was refused.
+    fn kill_unsaid(&mut self, id: OrderId) {
         let Some(order) = self.orders.get_mut(&id) else { return };
+        order.state = ClobOrderStatus::Canceled;
+        let (token, maker) = (order.token, order.maker);
+        self.close(token, maker, id);
+    }
+
+    /// Books a fill: the order, the trade, the maker's account.
+    fn fill(&mut self, id: OrderId, role: Role, what: Sweep, at: Timestamp) {
+        let Some(order) = self.orders.get_mut(&id) else { return };
+        let Sweep { levels, shares: size, dollars, fee } = what;
         let place = self.trades.len();
-        let settled = at.plus(self.rules.confirm_after);
         let trade = Trade {
             id: Trade::id_of(id, order.trades.len()),
             order: id,
@@ -190,16 +226,15 @@ impl Exchange {
             price: Price::of(dollars, size, Round::Nearest).unwrap_or(order.limit),
             dollars,
             fee,
-            matched: at,
-            mined: at.plus(self.rules.confirm_after / 2),
-            settled,
-            fails: order.fails,
+            levels,
+            steps: order.fate.steps(at, self.rules.confirm_after),
         };
         order.matched = order.matched.saturating_add(size);
         order.dollars = order.dollars.saturating_add(dollars);
         order.fees = order.fees.saturating_add(fee);
         order.trades.push(place);
-        let (maker, token, side, whole) = (order.maker, order.token, order.side, is_whole(order));
+        let (maker, token, side, route) = (order.maker, order.token, order.side, order.route);
+        let whole = is_whole(order);
         if whole {
             order.state = ClobOrderStatus::Matched;
             self.close(token, maker, id);
@@ -208,7 +243,7 @@ impl Exchange {
         let account = self.account_mut(maker);
         match side {
             Side::Buy => {
-                account.usdc -= dollars.micro() + fee.micro();
+                account.spend(route, dollars.micro() + fee.micro());
                 if credit_now {
                     *account.shares.entry(token).or_default() += size.micro();
                 }
@@ -218,9 +253,13 @@ impl Exchange {
                 *account.shares.entry(token).or_default() -= size.micro();
             }
         }
+        for (n, step) in trade.steps.iter().enumerate().skip(1) {
+            self.schedule(step.at, Due::Step(place, n));
+        }
         self.trade_places.insert(trade.id.clone(), place);
         self.trades.push(trade);
-        self.schedule(settled, Due::Settle(place));
+        self.tell(id, News::Filled, at);
+        self.tell_trade(place, 0, at);
     }
 
     /// A print went through resting orders: those with a better price than it fill at their own limit, the
@@ -252,7 +291,8 @@ impl Exchange {
                 let round = if order.side == Side::Buy { Round::Up } else { Round::Down };
                 let Some(dollars) = order.limit.cost(size, round) else { continue };
                 left = left.minus_or_zero(size);
-                self.fill(id, Role::Maker, size, dollars, Usdc::ZERO, at);
+                let levels = vec![(order.limit, size)];
+                self.fill(id, Role::Maker, Sweep { levels, shares: size, dollars, fee: Usdc::ZERO }, at);
             }
         }
     }

@@ -4,21 +4,29 @@
 //! Orders match against the made books ([`crate::book`]), never against each other: two tenants who copy
 //! one leader do not become each other's counterparty.
 
+mod account;
 mod check;
+mod fee;
+mod heartbeat;
 mod matching;
+mod news;
 mod order;
 mod refusal;
+mod settle;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
 
-use schemas::{Address, OrderId, Price, Shares, Side, Timestamp, TxHash, Usdc};
+use schemas::{Address, OrderId, Price, Shares, Timestamp, TxHash, Usdc};
 use venue::wire::{ClobOrderStatus, PostOrder};
 
+pub use account::{Account, Approval, Standing, WalletChange};
 pub use check::{Terms, kills_rest, terms};
-pub use order::{Order, Target, Trade};
+pub use fee::FeeRounding;
+pub use news::{News, NewsLog, Told};
+pub use order::{Fate, Order, Step, Target, Trade};
 pub use refusal::Refusal;
 
 use crate::{
@@ -38,6 +46,8 @@ pub struct Rules {
     pub depth_permille: u32,
     /// Whether bought shares can be sold only once their trade is confirmed.
     pub credit_when_confirmed: bool,
+    /// How taker fees are rounded.
+    pub fee_rounding: FeeRounding,
 }
 
 impl Default for Rules {
@@ -48,17 +58,9 @@ impl Default for Rules {
             confirm_after: Duration::from_secs(2),
             depth_permille: 1_000,
             credit_when_confirmed: false,
+            fee_rounding: FeeRounding::Down,
         }
     }
-}
-
-/// What a wallet has.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Account {
-    /// Collateral, in 10^-6 dollars.
-    pub usdc: i64,
-    /// Shares it can sell, in 10^-6.
-    pub shares: BTreeMap<TokenRef, i64>,
 }
 
 /// Something that is due at a time of its own.
@@ -68,10 +70,12 @@ enum Due {
     Lapse(OrderId),
     /// A delayed order is matched.
     Release(OrderId),
-    /// A trade is final.
-    Settle(usize),
+    /// A trade reaches the next of its states.
+    Step(usize, usize),
     /// A resolved market pays.
     Redeem(MarketRef),
+    /// Ten seconds have passed since a heartbeat of an API key.
+    Silence(String, u64),
 }
 
 /// What the world should know of what became due.
@@ -109,8 +113,8 @@ pub struct Admission {
     pub received: Timestamp,
     /// For how long it is held back.
     pub hold: Option<Duration>,
-    /// Whether its trades fail.
-    pub fails: bool,
+    /// What becomes of its trades.
+    pub fate: Fate,
 }
 
 /// The exchange.
@@ -124,10 +128,15 @@ pub struct Exchange {
     accounts: BTreeMap<Address, Account>,
     /// The wallet that each API key last ordered for.
     wallets: BTreeMap<String, Address>,
+    /// The wallet that each key's address was named for.
+    funders: BTreeMap<Address, Address>,
     trades: Vec<Trade>,
     trade_places: BTreeMap<String, usize>,
     due: BTreeMap<(Timestamp, u64), Due>,
     serial: u64,
+    beats: BTreeMap<String, heartbeat::Beat>,
+    /// What owners are told.
+    pub news: NewsLog,
 }
 
 impl Exchange {
@@ -141,10 +150,13 @@ impl Exchange {
             open_of: BTreeMap::new(),
             accounts: BTreeMap::new(),
             wallets: BTreeMap::new(),
+            funders: BTreeMap::new(),
             trades: Vec::new(),
             trade_places: BTreeMap::new(),
             due: BTreeMap::new(),
             serial: 0,
+            beats: BTreeMap::new(),
+            news: NewsLog::default(),
         }
     }
 
@@ -170,6 +182,11 @@ impl Exchange {
         self.wallets.get(owner).copied()
     }
 
+    /// The wallet that was named for a key's address.
+    pub fn funder_of(&self, signer: Address) -> Option<Address> {
+        self.funders.get(&signer).copied()
+    }
+
     /// Every trade, oldest first.
     pub fn trades(&self) -> &[Trade] {
         &self.trades
@@ -178,20 +195,6 @@ impl Exchange {
     /// A trade by its id.
     pub fn trade(&self, id: &str) -> Option<&Trade> {
         self.trades.get(*self.trade_places.get(id)?)
-    }
-
-    /// What a wallet has; the opening balance where it never traded.
-    pub fn account(&self, wallet: Address) -> Account {
-        self.accounts.get(&wallet).cloned().unwrap_or_else(|| self.opening())
-    }
-
-    fn opening(&self) -> Account {
-        Account { usdc: self.rules.opening_balance.micro(), shares: BTreeMap::new() }
-    }
-
-    fn account_mut(&mut self, wallet: Address) -> &mut Account {
-        let opening = self.opening();
-        self.accounts.entry(wallet).or_insert(opening)
     }
 
     /// The made book of a token.
@@ -211,6 +214,11 @@ impl Exchange {
         self.due.insert((at, self.serial), due);
     }
 
+    /// Whether any order may still fill.
+    pub fn has_open(&self) -> bool {
+        !self.open.is_empty()
+    }
+
     /// When the next thing is due.
     pub fn next_due(&self) -> Option<Timestamp> {
         self.due.first_key_value().map(|((at, _), _)| *at)
@@ -221,24 +229,29 @@ impl Exchange {
         let Some(((at, _), due)) = self.due.pop_first() else { return Vec::new() };
         match due {
             Due::Lapse(id) => {
-                self.end(id, ClobOrderStatus::CanceledExpiredOrder);
+                self.end(id, ClobOrderStatus::CanceledExpiredOrder, at);
                 Vec::new()
             }
             Due::Release(id) => {
                 self.release(registry, id, at);
                 Vec::new()
             }
-            Due::Settle(place) => self.settle(place).into_iter().collect(),
+            Due::Step(place, step) => self.step(place, step, at).into_iter().collect(),
             Due::Redeem(market) => self.redeem(registry, market, at),
+            Due::Silence(owner, serial) => {
+                self.silence(&owner, serial, at);
+                Vec::new()
+            }
         }
     }
 
     /// Ends an order that is open; what filled before stays.
-    fn end(&mut self, id: OrderId, state: ClobOrderStatus) -> bool {
+    fn end(&mut self, id: OrderId, state: ClobOrderStatus, at: Timestamp) -> bool {
         let Some(order) = self.orders.get_mut(&id).filter(|o| o.is_open()) else { return false };
         order.state = state;
         let (token, maker) = (order.token, order.maker);
         self.close(token, maker, id);
+        self.tell(id, News::Ended, at);
         true
     }
 
@@ -248,102 +261,17 @@ impl Exchange {
     }
 
     /// Cancels an order, or says why not (`venue.md` 6).
-    pub fn cancel(&mut self, id: OrderId) -> Result<(), &'static str> {
+    pub fn cancel(&mut self, id: OrderId, at: Timestamp) -> Result<(), &'static str> {
         match self.orders.get(&id).map(|o| &o.state) {
             Some(ClobOrderStatus::Matched) => return Err("Order already matched"),
             Some(ClobOrderStatus::Delayed) => return Err("order match delayed due to market conditions"),
             _ => {}
         }
-        if self.end(id, ClobOrderStatus::Canceled) {
+        if self.end(id, ClobOrderStatus::Canceled, at) {
             Ok(())
         } else {
             Err("Order not found or already canceled")
         }
-    }
-
-    /// A market ended: what rests in it is cancelled, and what was won is paid a little later.
-    pub fn market_closed(&mut self, market: MarketRef, resolved: bool, at: Timestamp) {
-        for token in crate::holdings::tokens(market) {
-            let ids: Vec<_> = self.open.get(&token).into_iter().flatten().copied().collect();
-            for id in ids {
-                self.end(id, ClobOrderStatus::CanceledMarketResolved);
-            }
-        }
-        if resolved {
-            self.schedule(at.plus(Duration::from_secs(20)), Due::Redeem(market));
-        }
-    }
-
-    fn redeem(&mut self, registry: &Registry, market: MarketRef, at: Timestamp) -> Vec<Effect> {
-        let Some(payouts) = registry.get(market).and_then(|m| m.payouts) else { return Vec::new() };
-        let mut effects = Vec::new();
-        for (wallet, account) in &mut self.accounts {
-            let (mut shares, mut usdc) = (0, 0);
-            for token in crate::holdings::tokens(market) {
-                let held = account.shares.remove(&token).unwrap_or(0);
-                let paid = Price::from_micro(payouts[token.index()])
-                    .cost(Shares::from_micro(held), schemas::Round::Down)
-                    .unwrap_or(Usdc::ZERO)
-                    .micro();
-                if paid > 0 {
-                    (shares, usdc) = (shares + held, usdc + paid);
-                }
-            }
-            if usdc > 0 {
-                account.usdc += usdc;
-                let tx = schemas::keccak256(&[
-                    b"redeem",
-                    wallet.as_bytes(),
-                    &at.micros().to_be_bytes(),
-                    &market.0.to_be_bytes(),
-                ]);
-                effects.push(Effect::Redeemed {
-                    wallet: *wallet,
-                    market,
-                    shares: Shares::from_micro(shares),
-                    usdc: Usdc::from_micro(usdc),
-                    tx: TxHash::from_bytes(*tx.as_bytes()),
-                });
-            }
-        }
-        effects
-    }
-
-    fn settle(&mut self, place: usize) -> Option<Effect> {
-        let trade = self.trades.get(place)?.clone();
-        let order = self.orders.get(&trade.order)?;
-        let (maker, token, side) = (order.maker, order.token, order.side);
-        let when_confirmed = self.rules.credit_when_confirmed;
-        let account = self.account_mut(maker);
-        let (size, dollars) = (trade.size.micro(), trade.dollars.micro());
-        match (side, trade.fails) {
-            (Side::Buy, false) if when_confirmed => *account.shares.entry(token).or_default() += size,
-            (_, false) => {}
-            (Side::Buy, true) => {
-                account.usdc += dollars + trade.fee.micro();
-                if !when_confirmed {
-                    *account.shares.entry(token).or_default() -= size;
-                }
-            }
-            (Side::Sell, true) => {
-                account.usdc -= dollars - trade.fee.micro();
-                *account.shares.entry(token).or_default() += size;
-            }
-        }
-        if trade.fails {
-            return None;
-        }
-        Some(Effect::Traded(Print {
-            second: trade.mined.secs(),
-            wallet: maker,
-            token,
-            side,
-            role: trade.role,
-            size: trade.size,
-            price: trade.price,
-            tx: trade.settlement(),
-            literals: None,
-        }))
     }
 
     /// Somebody else traded: the book is new, and what rests beyond that price fills.
@@ -356,22 +284,6 @@ impl Exchange {
             print.size,
         );
         self.fill_resting(print, at);
-    }
-
-    /// What a maker could spend now: dollars, less what its open BUYs may still cost.
-    pub fn free_usdc(&self, wallet: Address) -> i64 {
-        self.account(wallet).usdc - self.reserved(wallet, |o| o.side == Side::Buy)
-    }
-
-    /// What a maker could sell now of a token.
-    pub fn free_shares(&self, wallet: Address, token: TokenRef) -> i64 {
-        let held = self.account(wallet).shares.get(&token).copied().unwrap_or(0);
-        held - self.reserved(wallet, |o| o.side == Side::Sell && o.token == token)
-    }
-
-    fn reserved(&self, wallet: Address, which: impl Fn(&Order) -> bool) -> i64 {
-        let open = self.open_of.get(&wallet).into_iter().flatten().filter_map(|id| self.orders.get(id));
-        open.filter(|o| which(o)).map(Order::reserved).sum()
     }
 }
 

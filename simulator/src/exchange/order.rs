@@ -1,7 +1,13 @@
 //! Orders and trades as the simulator keeps them.
 
+use std::time::Duration;
+
 use schemas::{Address, OrderId, OrderType, Price, Shares, Side, Timestamp, TxHash, Usdc, keccak256};
-use venue::wire::{ClobOrderStatus, ClobTradeStatus};
+use serde::{Deserialize, Serialize};
+use venue::{
+    signing::Route,
+    wire::{ClobOrderStatus, ClobTradeStatus},
+};
 
 use crate::{market::TokenRef, print::Role};
 
@@ -25,6 +31,8 @@ pub struct Order {
     pub maker: Address,
     /// What.
     pub token: TokenRef,
+    /// Through which exchange.
+    pub route: Route,
     /// Which way.
     pub side: Side,
     /// How long it lives.
@@ -57,8 +65,8 @@ pub struct Order {
     pub trades: Vec<usize>,
     /// How often it was posted.
     pub posts: u32,
-    /// Whether its trades fail to settle (a fault).
-    pub fails: bool,
+    /// What becomes of its trades (a fault, where they do not settle).
+    pub fate: Fate,
 }
 
 impl Order {
@@ -102,6 +110,52 @@ impl Order {
     }
 }
 
+/// What becomes of an order's trades.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fate {
+    /// `MATCHED`, `MINED`, `CONFIRMED`, in one transaction.
+    #[default]
+    Settles,
+    /// The same, but `CONFIRMED` names another transaction than `MINED` did.
+    Moves,
+    /// `MATCHED`, `RETRYING`, then `MINED` and `CONFIRMED` in another transaction.
+    Retries,
+    /// `MATCHED`, `RETRYING`, `FAILED`: the only reversal.
+    Fails,
+}
+
+/// A state of a trade, and since when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// Since when.
+    pub at: Timestamp,
+    /// The state.
+    pub status: ClobTradeStatus,
+    /// Which of its transactions it names; 0: none.
+    pub attempt: u8,
+}
+
+impl Fate {
+    /// The states of a trade that was matched at `at`, where all goes well in `confirm_after`.
+    pub fn steps(self, at: Timestamp, confirm_after: Duration) -> Vec<Step> {
+        use ClobTradeStatus::{Confirmed, Failed, Matched, Mined, Retrying};
+        let half = confirm_after / 2;
+        let (soon, done, late) = (at.plus(half), at.plus(confirm_after), at.plus(confirm_after).plus(half));
+        let step = |at, status, attempt| Step { at, status, attempt };
+        let mut steps = vec![step(at, Matched, 0)];
+        steps.extend(match self {
+            Self::Settles => vec![step(soon, Mined, 1), step(done, Confirmed, 1)],
+            Self::Moves => vec![step(soon, Mined, 1), step(done, Confirmed, 2)],
+            Self::Retries => {
+                vec![step(soon, Retrying, 1), step(done, Mined, 2), step(late, Confirmed, 2)]
+            }
+            Self::Fails => vec![step(soon, Retrying, 1), step(done, Failed, 0)],
+        });
+        steps
+    }
+}
+
 /// A trade of one of our orders.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trade {
@@ -119,14 +173,10 @@ pub struct Trade {
     pub dollars: Usdc,
     /// The taker's fee.
     pub fee: Usdc,
-    /// When it was matched.
-    pub matched: Timestamp,
-    /// When it is in a block.
-    pub mined: Timestamp,
-    /// When it is final.
-    pub settled: Timestamp,
-    /// Whether it fails instead.
-    pub fails: bool,
+    /// What it took at each price, where it took.
+    pub levels: Vec<(Price, Shares)>,
+    /// Its states, the first when it was matched, the last one final.
+    pub steps: Vec<Step>,
 }
 
 impl Trade {
@@ -138,29 +188,60 @@ impl Trade {
         uuid::Builder::from_random_bytes(bytes).into_uuid().to_string()
     }
 
-    /// Where it stands at `now`.
-    pub fn state(&self, now: Timestamp) -> ClobTradeStatus {
-        match () {
-            () if self.fails && now >= self.settled => ClobTradeStatus::Failed,
-            () if self.fails && now >= self.mined => ClobTradeStatus::Retrying,
-            () if now >= self.settled => ClobTradeStatus::Confirmed,
-            () if now >= self.mined => ClobTradeStatus::Mined,
-            () => ClobTradeStatus::Matched,
-        }
+    /// When it was matched.
+    pub fn matched(&self) -> Timestamp {
+        self.steps.first().map_or(Timestamp::from_micros(0), |s| s.at)
     }
 
-    /// When its state last changed.
-    pub fn changed(&self, now: Timestamp) -> Timestamp {
-        [self.settled, self.mined].into_iter().find(|at| *at <= now).unwrap_or(self.matched)
+    /// The state at `now`; a trade is never asked about before it was matched.
+    pub fn at(&self, now: Timestamp) -> Option<&Step> {
+        self.steps.iter().rev().find(|s| s.at <= now).or_else(|| self.steps.first())
     }
 
-    /// The settlement, once there is one.
-    pub fn tx(&self, now: Timestamp) -> Option<TxHash> {
-        (!self.fails && now >= self.mined).then(|| self.settlement())
+    /// Whether it fails in the end.
+    pub fn fails(&self) -> bool {
+        self.steps.last().is_some_and(|s| s.status == ClobTradeStatus::Failed)
     }
 
-    /// The transaction that settles it.
-    pub fn settlement(&self) -> TxHash {
-        TxHash::from_bytes(*keccak256(&[b"settlement", self.id.as_bytes()]).as_bytes())
+    /// The second of the block that settles it, and the transaction.
+    pub fn settlement(&self) -> (i64, TxHash) {
+        let last = self.steps.last();
+        let mined = self.steps.iter().rev().find(|s| s.status == ClobTradeStatus::Mined).or(last);
+        (mined.map_or(0, |s| s.at.secs()), self.tx(last.map_or(1, |s| s.attempt)))
+    }
+
+    /// One of its transactions.
+    pub fn tx(&self, attempt: u8) -> TxHash {
+        let again = [attempt];
+        let extra: &[u8] = if attempt > 1 { &again } else { &[] };
+        TxHash::from_bytes(*keccak256(&[b"settlement", self.id.as_bytes(), extra]).as_bytes())
+    }
+}
+
+impl Step {
+    /// The transaction that it names.
+    pub fn tx(&self, trade: &Trade) -> Option<TxHash> {
+        (self.attempt > 0).then(|| trade.tx(self.attempt))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_fate_ends_in_its_own_words_and_times() {
+        let at = Timestamp::from_secs(100);
+        let told = |fate: Fate| -> Vec<String> {
+            let steps = fate.steps(at, Duration::from_secs(2));
+            steps.iter().map(|s| format!("{} {} {}", s.at.secs(), s.status, s.attempt)).collect()
+        };
+        assert_eq!(told(Fate::Settles), ["100 MATCHED 0", "101 MINED 1", "102 CONFIRMED 1"]);
+        assert_eq!(told(Fate::Moves), ["100 MATCHED 0", "101 MINED 1", "102 CONFIRMED 2"]);
+        assert_eq!(
+            told(Fate::Retries),
+            ["100 MATCHED 0", "101 RETRYING 1", "102 MINED 2", "103 CONFIRMED 2"]
+        );
+        assert_eq!(told(Fate::Fails), ["100 MATCHED 0", "101 RETRYING 1", "102 FAILED 0"]);
     }
 }

@@ -1,6 +1,6 @@
 //! The venue's refusals, word for word (`venue.md` 5.5).
 
-use schemas::{OrderId, OrderType, Price, Shares, Side, Tick, Usdc};
+use schemas::{Address, AssetId, OrderId, OrderType, Price, Shares, Side, Tick, Usdc};
 
 /// Why an order was not taken. All but [`Refusal::NoMatch`] leave no trace.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -17,9 +17,26 @@ pub enum Refusal {
     /// Signed for another exchange.
     #[error("order_version_mismatch")]
     Version,
-    /// The market takes no orders, or is unknown.
+    /// Who must not trade.
+    #[error("'{0}' address banned")]
+    Banned(Address),
+    /// Who may only sell.
+    #[error("'{0}' address in closed only mode")]
+    ClosedOnly(Address),
+    /// More orders than one payload may hold.
+    #[error("Too many orders in payload: {given}, max allowed: {most}")]
+    TooMany {
+        /// How many there are.
+        given: usize,
+        /// How many there may be.
+        most: usize,
+    },
+    /// The market takes no orders yet.
     #[error("the market is not yet ready to process new orders")]
     NotReady,
+    /// There is no such market, or it is over.
+    #[error("the orderbook {0} does not exist")]
+    NoBook(AssetId),
     /// The same hash was here before.
     #[error("order {0} is invalid. Duplicated.")]
     Duplicated(OrderId),

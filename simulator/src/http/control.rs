@@ -1,18 +1,23 @@
 //! `/sim/…`: faults and switches for tests, and what happened, for their oracles. Not part of the venue.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use axum::{body::Bytes, extract::State, response::Response};
-use schemas::{Address, AssetId, OrderId, OrderType, Price, Shares, Side, Timestamp, Usdc};
+use schemas::{Address, AssetId, OrderId, OrderType, Price, Shares, Side, Timestamp, TxHash, Usdc};
 use serde::{Deserialize, Serialize};
 
 use super::reply;
 use crate::{
-    exchange::{Order, Trade},
-    faults::Fault,
+    exchange::{Order, Trade, WalletChange},
+    faults::{
+        Fault,
+        stream::{StreamFault, StreamWeather},
+        weather::Weather,
+    },
+    modes::Mode,
     options::Switches,
     print::Role,
-    shared::{Shared, Tally},
+    shared::{Shared, Tally, lock},
     world::World,
 };
 
@@ -76,6 +81,8 @@ pub struct TradeView {
     pub status: String,
     /// When it was matched.
     pub matched_at: Timestamp,
+    /// The transaction that it names now.
+    pub transaction: Option<TxHash>,
 }
 
 /// Counts, for oracles.
@@ -132,6 +139,7 @@ impl OrderView {
 
 impl TradeView {
     fn of(trade: &Trade, now: Timestamp) -> Self {
+        let step = trade.at(now);
         Self {
             id: trade.id.clone(),
             order: trade.order,
@@ -140,8 +148,9 @@ impl TradeView {
             price: trade.price,
             dollars: trade.dollars,
             fee: trade.fee,
-            status: trade.state(now).as_str().to_owned(),
-            matched_at: trade.matched,
+            status: step.map(|s| s.status.to_string()).unwrap_or_default(),
+            matched_at: trade.matched(),
+            transaction: step.and_then(|s| s.tx(trade)),
         }
     }
 
@@ -199,9 +208,7 @@ pub async fn faults(State(shared): State<Arc<Shared>>) -> Response {
 
 /// `POST /sim/faults`: one fault or a list, added to those that wait.
 pub async fn add_faults(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
-    let list = serde_json::from_slice::<Vec<Fault>>(&body)
-        .or_else(|_| serde_json::from_slice::<Fault>(&body).map(|one| vec![one]));
-    match list {
+    match one_or_many::<Fault>(&body) {
         Ok(list) => {
             for fault in list {
                 shared.add_fault(fault);
@@ -216,6 +223,95 @@ pub async fn add_faults(State(shared): State<Arc<Shared>>, body: Bytes) -> Respo
 pub async fn clear_faults(State(shared): State<Arc<Shared>>) -> Response {
     shared.clear_faults();
     reply::ok(&shared.faults())
+}
+
+/// One of these or a list of them.
+fn one_or_many<T: serde::de::DeserializeOwned>(body: &[u8]) -> serde_json::Result<Vec<T>> {
+    serde_json::from_slice::<Vec<T>>(body).or_else(|_| serde_json::from_slice::<T>(body).map(|one| vec![one]))
+}
+
+/// `POST /sim/stream-faults`: one fault of the user stream or a list, added to those that wait.
+pub async fn add_stream_faults(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
+    match one_or_many::<StreamFault>(&body) {
+        Ok(list) => {
+            let mut faults = lock(&shared.stream_faults);
+            for fault in &list {
+                faults.add(fault.clone());
+            }
+            reply::ok(&list)
+        }
+        Err(error) => reply::clob_error(400, &error.to_string()),
+    }
+}
+
+/// `GET /sim/weather`.
+pub async fn weather(State(shared): State<Arc<Shared>>) -> Response {
+    reply::ok(&shared.weather())
+}
+
+/// `POST /sim/weather`: faults by seed, in place of what there was.
+pub async fn set_weather(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
+    match serde_json::from_slice::<Weather>(&body) {
+        Ok(weather) => {
+            shared.set_weather(weather);
+            reply::ok(&shared.weather())
+        }
+        Err(error) => reply::clob_error(400, &error.to_string()),
+    }
+}
+
+/// `POST /sim/stream-weather`: mishaps of the user stream by seed, in place of what there was.
+pub async fn set_stream_weather(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
+    match serde_json::from_slice::<StreamWeather>(&body) {
+        Ok(weather) => {
+            lock(&shared.stream_faults).set_weather(weather.clone());
+            reply::ok(&weather)
+        }
+        Err(error) => reply::clob_error(400, &error.to_string()),
+    }
+}
+
+/// `POST /sim/wallets`: one change of a wallet or a list.
+pub async fn change_wallets(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
+    let changes = match one_or_many::<WalletChange>(&body) {
+        Ok(changes) => changes,
+        Err(error) => return reply::clob_error(400, &error.to_string()),
+    };
+    for change in &changes {
+        if shared.change_wallet(change).wait().await.is_err() {
+            return reply::clob_error(500, "the state file cannot be written");
+        }
+    }
+    reply::ok(&changes)
+}
+
+/// A mode, from now on.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SetMode {
+    mode: Mode,
+    /// For how long; without it, until another is set. `restarting` is followed by `post_only_seconds`.
+    #[serde(default)]
+    seconds: Option<u64>,
+    #[serde(default)]
+    post_only_seconds: u64,
+}
+
+/// `POST /sim/mode`: restarts, post-only, cancel-only, disabled, open.
+pub async fn set_mode(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
+    let asked = match serde_json::from_slice::<SetMode>(&body) {
+        Ok(asked) => asked,
+        Err(error) => return reply::clob_error(400, &error.to_string()),
+    };
+    let now = shared.clock.now();
+    let mut calendar = lock(&shared.calendar);
+    let post_only = Duration::from_secs(asked.post_only_seconds);
+    match (asked.mode, asked.seconds.map(Duration::from_secs)) {
+        (mode, None) => calendar.set(now, mode),
+        (Mode::Restarting, Some(time)) => calendar.restart(now, time, post_only),
+        (mode, Some(time)) => calendar.set_for(now, mode, time),
+    }
+    reply::ok(&calendar.at(now).0)
 }
 
 /// `GET /sim/switches`.

@@ -149,6 +149,8 @@ fn trades_page(shared: &Shared, params: &Params, now: Timestamp) -> Result<Strin
     params.refuse_offset()?;
     let cursor = params.cursor()?;
     let limit = cursor.map_or_else(|| params.number("limit", 100, 1_000), |c| Ok(c.l))?;
+    let most = usize::try_from(shared.switches().trades_of_user_most).unwrap_or(usize::MAX);
+    let limit = if most > 0 && params.get("user").is_some() { limit.min(most) } else { limit };
     let filter = Filter::read(params, now.secs(), shared)?;
 
     // One row more than asked for tells whether there is more.

@@ -41,6 +41,30 @@ pub fn clob_error(status: u16, error: &str) -> Response {
     json(status, &body)
 }
 
+/// An error of the CLOB with the venue's code, and how long to wait, in its body too.
+pub fn clob_error_with(status: u16, error: &str, code: Option<&str>, retry_after: Option<u32>) -> Response {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    json(
+        status,
+        &ClobError {
+            error: error.to_owned(),
+            code: code.map(str::to_owned),
+            retry_after_seconds: retry_after,
+        },
+    )
+}
+
+/// A refusal in words. The words decide the status (`venue.md` 5.5).
+pub fn refusal(words: &str) -> Response {
+    let lower = words.to_ascii_lowercase();
+    let status = match () {
+        () if lower.contains("not found") => 404,
+        () if lower.contains("unauthorized") => 401,
+        () => 400,
+    };
+    clob_error(status, words)
+}
+
 /// An error of the Data API, with its trace.
 pub fn data_error(status: StatusCode, code: &str, error: &str, parameter: Option<&str>) -> Response {
     let trace = schemas::keccak256(&[code.as_bytes(), error.as_bytes()]).to_string();

@@ -1,4 +1,5 @@
-//! Faults on demand: what the next requests of a route meet instead of, or besides, their answer.
+//! Faults on demand: what the next requests of a route meet instead of, or besides, their answer. [`weather`] brings
+//! them by seed, [`stream`] does the same to the user stream.
 //!
 //! `POST /sim/faults` takes one or a list. What is left out has its default: the next `POST /order`, which
 //! takes effect and is answered as ever. So this takes the next two orders and cuts the connection:
@@ -13,10 +14,28 @@
 //! {"method": "GET", "path": "/v2/trades", "skip": 2, "execute": false,
 //!  "answer": {"status": {"status": 429, "error": "rate limit exceeded", "retry_after": 2}}}
 //! ```
+//!
+//! This times out, and the order appears two minutes later:
+//!
+//! ```json
+//! {"delay_millis": 10000, "answer": "drop", "lands_after_millis": 120000}
+//! ```
+//!
+//! and this is for one order alone, whose trades fail after they matched:
+//!
+//! ```json
+//! {"order": "0x…", "fate": "fails"}
+//! ```
+
+pub mod stream;
+pub mod weather;
 
 use std::collections::VecDeque;
 
+use schemas::OrderId;
 use serde::{Deserialize, Serialize};
+
+use crate::exchange::Fate;
 
 /// What a request is answered under a fault.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -45,8 +64,10 @@ pub enum Answer {
 pub struct Fault {
     /// The method; empty for any.
     pub method: String,
-    /// The path, without query.
+    /// The path, without query; empty for any. With a `*` at its end, every path that begins so.
     pub path: String,
+    /// Only requests about this order: its post, alone or in a batch, its cancel, its `GET`.
+    pub order: Option<OrderId>,
     /// So many requests pass unharmed first.
     pub skip: u32,
     /// How many requests it is for.
@@ -57,6 +78,11 @@ pub struct Fault {
     pub delay_millis: u32,
     /// The answer.
     pub answer: Answer,
+    /// The posted order does not land now but so much later, whatever is answered; 0: as ever. What it is answered by
+    /// itself is 500 `order timed out`.
+    pub lands_after_millis: u32,
+    /// What becomes of the posted order's trades.
+    pub fate: Option<Fate>,
 }
 
 impl Default for Fault {
@@ -65,13 +91,29 @@ impl Default for Fault {
         Self {
             method: "POST".to_owned(),
             path: "/order".to_owned(),
+            order: None,
             skip: 0,
             count: 1,
             execute: true,
             delay_millis: 0,
             answer: Answer::Normal,
+            lands_after_millis: 0,
+            fate: None,
         }
     }
+}
+
+/// A request, as far as faults look at it.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// The method.
+    pub method: &'a str,
+    /// The path, without query.
+    pub path: &'a str,
+    /// The orders it is about, where that was asked for ([`Faults::name_orders`]).
+    pub orders: &'a [OrderId],
+    /// The bytes of its body.
+    pub body: &'a [u8],
 }
 
 impl Fault {
@@ -127,6 +169,26 @@ impl Fault {
         Self { execute: false, answer: Answer::Status { status: 503, error, retry_after }, ..Self::default() }
     }
 
+    /// The order is taken, and nothing is answered for so long that the client gives up.
+    pub fn accepted_then_silent(millis: u32) -> Self {
+        Self { delay_millis: millis, ..Self::accepted_then_dropped() }
+    }
+
+    /// 500 `order timed out`, and the order lands so much later.
+    pub fn lands_late(millis: u32) -> Self {
+        Self { lands_after_millis: millis, ..Self::default() }
+    }
+
+    /// Nothing but the venue's words, and no order: how a refusal is met that no rule of the simulator leads to.
+    pub fn says(status: u16, error: &str) -> Self {
+        Self::status(status, error, false)
+    }
+
+    /// The order is taken as ever; its trades end so.
+    pub fn trades(fate: Fate) -> Self {
+        Self { fate: Some(fate), ..Self::default() }
+    }
+
     /// The answer comes late.
     pub fn slow(delay_millis: u32) -> Self {
         Self { delay_millis, ..Self::default() }
@@ -141,6 +203,12 @@ impl Fault {
     /// After so many requests that pass unharmed.
     pub fn after(mut self, skip: u32) -> Self {
         self.skip = skip;
+        self
+    }
+
+    /// For requests about this order only, on any route.
+    pub fn of(mut self, order: OrderId) -> Self {
+        self.order = Some(order);
         self
     }
 
@@ -174,10 +242,14 @@ impl Faults {
         self.0.iter().cloned().collect()
     }
 
+    /// Whether any of them is for one order: then requests must be looked into.
+    pub fn name_orders(&self) -> bool {
+        self.0.iter().any(|f| f.order.is_some())
+    }
+
     /// The fault that a request meets, if any; it is used up by that.
-    pub fn meet(&mut self, method: &str, path: &str) -> Option<Fault> {
-        let is_for = |f: &Fault| f.path == path && (f.method.is_empty() || f.method == method);
-        let at = self.0.iter().position(is_for)?;
+    pub fn meet(&mut self, asked: Asked<'_>) -> Option<Fault> {
+        let at = self.0.iter().position(|f| f.is_for(asked))?;
         let fault = self.0.get_mut(at)?;
         if fault.skip > 0 {
             fault.skip -= 1;
@@ -192,23 +264,57 @@ impl Faults {
     }
 }
 
+impl Fault {
+    /// Whether it is for a request.
+    pub fn is_for(&self, asked: Asked<'_>) -> bool {
+        let path = match self.path.strip_suffix('*') {
+            Some(head) => asked.path.starts_with(head),
+            None => self.path.is_empty() || self.path == asked.path,
+        };
+        path && (self.method.is_empty() || self.method == asked.method)
+            && self.order.is_none_or(|order| asked.orders.contains(&order))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn asked<'a>(method: &'a str, orders: &'a [OrderId]) -> Asked<'a> {
+        Asked { method, path: "/order", orders, body: b"" }
+    }
+
+    #[test]
+    fn a_fault_of_one_order_leaves_others_alone_on_every_route() {
+        let (mine, other) = (OrderId::from_bytes([1; 32]), OrderId::from_bytes([2; 32]));
+        let mut faults = Faults::default();
+        faults
+            .add(Fault { path: String::new(), method: String::new(), ..Fault::dropped() }.of(mine).times(2));
+        assert!(faults.name_orders());
+        assert_eq!(faults.meet(asked("POST", &[other])), None);
+        assert_eq!(faults.meet(asked("POST", &[])), None);
+        assert!(faults.meet(asked("POST", &[other, mine])).is_some());
+        let path = format!("/data/order/{mine}");
+        assert!(faults.meet(Asked { method: "GET", path: &path, orders: &[mine], body: b"" }).is_some());
+        assert_eq!(faults.waiting(), []);
+        let any = Fault::dropped().on("GET", "/data/*");
+        assert!(any.is_for(Asked { method: "GET", path: &path, orders: &[], body: b"" }));
+        assert!(!any.is_for(asked("GET", &[])));
+    }
 
     #[test]
     fn faults_stand_in_line_and_are_used_up() {
         let mut faults = Faults::default();
         faults.add(Fault::restarting().times(2).after(1));
         faults.add(Fault::dropped());
-        let mut meet = || faults.meet("POST", "/order").map(|f| f.answer);
+        let mut meet = || faults.meet(asked("POST", &[])).map(|f| f.answer);
         assert_eq!(meet(), None);
         let restarting = Some(Fault::restarting().answer);
         assert_eq!(
             (meet(), meet(), meet(), meet()),
             (restarting.clone(), restarting, Some(Answer::Drop), None)
         );
-        assert_eq!(faults.meet("GET", "/order"), None);
+        assert_eq!(faults.meet(asked("GET", &[])), None);
     }
 
     #[test]
