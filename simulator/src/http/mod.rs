@@ -8,6 +8,7 @@ mod data;
 mod gamma;
 mod gate;
 mod legacy;
+mod markets;
 mod place;
 mod prices;
 mod private;
@@ -55,7 +56,10 @@ pub fn router(shared: Arc<Shared>) -> Router {
         .route("/activity", get(legacy::gone))
         .route("/positions", get(legacy::gone))
         .route("/markets/keyset", get(gamma::keyset))
-        .route("/markets", get(gamma::markets))
+        .route("/markets", get(markets::all))
+        .route("/simplified-markets", get(markets::simplified))
+        .route("/sampling-markets", get(markets::sampling))
+        .route("/sampling-simplified-markets", get(markets::sampling_simplified))
         .route("/clob-markets/{condition}", get(clob::market))
         .route("/book", get(clob::book))
         .route("/books", post(clob::books))
@@ -73,8 +77,8 @@ pub fn router(shared: Arc<Shared>) -> Router {
         .route("/spreads", post(prices::spreads))
         .route("/last-trade-price", get(prices::last_trade))
         .route("/last-trades-prices", post(prices::last_trades))
-        .route("/markets/{condition}", get(prices::market))
-        .route("/markets-by-token/{token}", get(prices::by_token_id))
+        .route("/markets/{condition}", get(markets::one))
+        .route("/markets-by-token/{token}", get(markets::by_token))
         .route("/auth/api-key", post(auth::make_key).delete(auth::delete_key))
         .route("/auth/api-keys", get(auth::keys))
         .route("/auth/derive-api-key", get(auth::derive_key))

@@ -1,14 +1,14 @@
-//! One number about a token or a market at a time (`venue.md` 2): what the official clients ask before they
+//! One number about a token at a time (`venue.md` 2): what the official clients ask before they
 //! post, and what they derive from the book.
 
 use std::sync::Arc;
 
 use axum::{
     body::Bytes,
-    extract::{Path, Query, State},
+    extract::{Query, State},
     response::Response,
 };
-use schemas::{AssetId, ConditionId, Price, Side};
+use schemas::{AssetId, Price, Side};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -30,7 +30,7 @@ pub async fn version() -> Response {
 }
 
 /// Money as a JSON number, digit by digit.
-fn number(price: impl std::fmt::Display) -> Value {
+pub fn number(price: impl std::fmt::Display) -> Value {
     serde_json::from_str(&price.to_string()).unwrap_or(Value::Null)
 }
 
@@ -214,61 +214,5 @@ pub async fn last_trades(State(shared): State<Arc<Shared>>, body: Bytes) -> Resp
     match answers {
         Ok(answers) => reply::ok(&answers.into_iter().map(|(_, value)| value).collect::<Vec<_>>()),
         Err(why) => reply::refusal(why),
-    }
-}
-
-/// `GET /markets/{condition}`: the market in long words.
-pub async fn market(State(shared): State<Arc<Shared>>, Path(condition): Path<String>) -> Response {
-    let Ok(condition) = ConditionId::parse_padded(&condition) else {
-        return reply::clob_error(400, "invalid condition id");
-    };
-    let world = shared.world();
-    let Some((_, market)) = world.registry.condition(condition) else {
-        return reply::clob_error(404, "market not found");
-    };
-    let open = market.accepts_orders(world.now());
-    let tokens = [false, true].map(|second| {
-        let (Some((token, _)), outcome) =
-            (world.token(&market.outcomes[usize::from(second)].token), &market.outcomes[usize::from(second)])
-        else {
-            return Value::Null;
-        };
-        json!({
-            "token_id": outcome.token,
-            "outcome": &*outcome.name,
-            "price": number(world.price(token)),
-            "winner": market.payouts.is_some_and(|paid| paid[token.index()] == schemas::money::ONE),
-        })
-    });
-    reply::ok(&json!({
-        "enable_order_book": true,
-        "active": true,
-        "closed": !open,
-        "archived": false,
-        "accepting_orders": open,
-        "minimum_order_size": number(market.min_size),
-        "minimum_tick_size": number(market.tick.lowest()),
-        "condition_id": market.condition.to_string(),
-        "question": &*market.title,
-        "market_slug": &*market.slug,
-        "seconds_delay": shared.switches().hold_millis.div_ceil(1_000),
-        "maker_base_fee": fee_flag(market),
-        "taker_base_fee": fee_flag(market),
-        "neg_risk": market.neg_risk,
-        "end_date_iso": market.end.map(super::data::iso),
-        "tokens": tokens,
-    }))
-}
-
-/// `GET /markets-by-token/{token}`: its condition and both its tokens.
-pub async fn by_token_id(State(shared): State<Arc<Shared>>, Path(token): Path<String>) -> Response {
-    let Ok(id) = token.parse::<AssetId>() else { return reply::clob_error(400, "Invalid token id") };
-    match shared.world().token(&id) {
-        Some((_, market)) => reply::ok(&json!({
-            "condition_id": market.condition.to_string(),
-            "primary_token_id": market.outcomes[0].token,
-            "secondary_token_id": market.outcomes[1].token,
-        })),
-        None => reply::clob_error(404, "market not found"),
     }
 }

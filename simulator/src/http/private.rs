@@ -114,7 +114,7 @@ pub async fn trades(
 }
 
 /// A page of a listing: its cursor is the number of rows passed, in base64 as the venue's is.
-fn listing<T: serde::Serialize>(mut rows: Vec<T>, params: &Params) -> Response {
+pub fn listing<T: serde::Serialize>(mut rows: Vec<T>, params: &Params) -> Response {
     use base64::{Engine as _, engine::general_purpose::STANDARD};
     const PAGE: usize = 100;
     let passed = |cursor: &str| -> Option<usize> {
