@@ -10,7 +10,7 @@ use crate::signing::CredsError;
 pub enum VenueError {
     /// A base URL that is none, or that would send credentials in the clear.
     #[error(
-        "venue_url_invalid: `{url}` cannot be the venue's address: {why}; give https://host, or http:// on loopback"
+        "venue_url_invalid: `{url}` cannot be the venue's address: {why}; give https://host (wss:// for streams), or http:// (ws://) on loopback"
     )]
     UrlInvalid {
         /// What was given.

@@ -17,9 +17,11 @@
 //! | [`outcome`] | what became of a private request, from its answer |
 //! | [`port`] | what the stages ask of the venue |
 //! | [`http`] | the clients that ask it |
+//! | [`ws`] | the clients that listen to it |
 //! | [`error`] | why there was no answer |
 
 pub mod amounts;
+mod base;
 pub mod error;
 pub mod facts;
 pub mod fees;
@@ -29,5 +31,6 @@ pub mod outcome;
 pub mod port;
 pub mod signing;
 pub mod wire;
+pub mod ws;
 
 pub use error::VenueError;

@@ -1,7 +1,7 @@
 //! What the stages ask of the venue. The HTTP clients implement these traits, and a simulator in the same
 //! process may.
 //!
-//! The time comes with each call: nothing here has a clock.
+//! The time comes with each call: nothing here has a clock. Streams alone have one, for they wait by themselves.
 
 use async_trait::async_trait;
 use schemas::{
@@ -16,7 +16,7 @@ use crate::{
     signing::ApiCreds,
     wire::{
         ActivityKind, ActivityRow, BalanceAllowance, Book, ClobMarket, ClobTrade, GammaMarket, Listing,
-        OrderRow, PositionRow, PositionStatus, ResolutionRow, Rows, TradeRow,
+        OrderFrame, OrderRow, PositionRow, PositionStatus, ResolutionRow, Rows, TradeFrame, TradeRow,
     },
 };
 
@@ -191,4 +191,42 @@ pub trait Exchange: Send + Sync {
         creds: &ApiCreds,
         now: Timestamp,
     ) -> Result<BalanceAllowance, VenueError>;
+}
+
+/// What the venue tells of its own accord about the orders of one set of credentials (`venue.md` 3.2).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UserEvent {
+    /// From here on events come. Nothing is ever told again: what happened before is known only by asking, so whoever
+    /// listens asks about all of its open orders now.
+    Connected,
+    /// Nothing comes until the next `Connected`.
+    Gap {
+        /// What happened.
+        why: String,
+    },
+    /// An order came, filled or went. May come twice, late, or out of order.
+    Order(Box<OrderFrame>),
+    /// A trade was made or moved on. May come twice, late, or out of order.
+    Trade(Box<TradeFrame>),
+    /// Something came that cannot be read: which order it was about is not known.
+    Unreadable {
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+/// One listener's stream of events, without an end: what breaks is connected again.
+#[async_trait]
+pub trait UserStream: Send {
+    /// The next event, once there is one. Dropping the call loses no event.
+    async fn next(&mut self) -> UserEvent;
+
+    /// Gives the connection up and makes another: the listener knows of something that it should have been told.
+    fn distrust(&mut self);
+}
+
+/// Where streams are opened.
+pub trait UserChannel: Send + Sync {
+    /// A stream of what happens to the orders of these credentials. It connects when it is first asked.
+    fn open(&self, creds: &ApiCreds) -> Box<dyn UserStream>;
 }

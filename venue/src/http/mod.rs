@@ -23,6 +23,8 @@ pub struct Endpoints {
     pub gamma: String,
     /// The CLOB.
     pub clob: String,
+    /// The WebSockets.
+    pub streams: String,
 }
 
 impl Default for Endpoints {
@@ -32,13 +34,17 @@ impl Default for Endpoints {
             data_api: "https://data-api.polymarket.com".to_owned(),
             gamma: "https://gamma-api.polymarket.com".to_owned(),
             clob: "https://clob.polymarket.com".to_owned(),
+            streams: "wss://ws-subscriptions-clob.polymarket.com".to_owned(),
         }
     }
 }
 
 impl Endpoints {
-    /// All three under one address: the simulator's.
+    /// All of them under one HTTP address: the simulator's.
     pub fn all_at(base: &str) -> Self {
-        Self { data_api: base.to_owned(), gamma: base.to_owned(), clob: base.to_owned() }
+        let base = base.to_owned();
+        // `http` and `https` become `ws` and `wss`.
+        let streams = base.strip_prefix("http").map_or_else(|| base.clone(), |rest| format!("ws{rest}"));
+        Self { data_api: base.clone(), gamma: base.clone(), clob: base, streams }
     }
 }

@@ -1,13 +1,14 @@
 //! One connection pool to one base URL.
 
-use std::{fmt::Display, net::IpAddr, time::Duration};
+use std::{fmt::Display, time::Duration};
 
 use reqwest::{Client, Method, RequestBuilder, header::HeaderValue};
 use secrecy::ExposeSecret;
 use serde::de::DeserializeOwned;
-use url::{Host, Url};
+use url::Url;
 
 use crate::{
+    base::{Base, provide_cryptography},
     error::VenueError,
     outcome::{Answer, excerpt, later, words},
     signing::{CredsError, L2Headers},
@@ -84,34 +85,13 @@ impl Query {
 #[derive(Debug, Clone)]
 pub(super) struct Transport {
     client: Client,
-    base: Url,
-}
-
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(ip)) => IpAddr::V4(ip).is_loopback(),
-        Some(Host::Ipv6(ip)) => IpAddr::V6(ip).is_loopback(),
-        None => false,
-    }
+    base: Base,
 }
 
 impl Transport {
     pub(super) fn new(base: &str, settings: HttpSettings) -> Result<Self, VenueError> {
-        let invalid = |why: &str| VenueError::UrlInvalid { url: base.to_owned(), why: why.to_owned() };
-        let url = Url::parse(base).map_err(|e| invalid(&e.to_string()))?;
-        let local = is_loopback(&url);
-        match url.scheme() {
-            "https" => {}
-            "http" if local => {}
-            "http" => return Err(invalid("credentials would go over the net in the clear")),
-            _ => return Err(invalid("it is neither http nor https")),
-        }
-        if url.cannot_be_a_base() || url.query().is_some() || url.fragment().is_some() {
-            return Err(invalid("it must be a host, and perhaps a path"));
-        }
-        // The TLS library takes its cryptography from the process; an `Err` only says that it has one.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        let base = Base::read(base, "https", "http")?;
+        provide_cryptography();
         let mut builder = Client::builder()
             .connect_timeout(settings.connect_timeout)
             .timeout(settings.timeout)
@@ -122,16 +102,15 @@ impl Transport {
             .retry(reqwest::retry::never())
             .referer(false)
             .user_agent(concat!("polymirror/", env!("CARGO_PKG_VERSION")));
-        if local {
+        if base.local {
             builder = builder.no_proxy();
         }
         let client = builder.build().map_err(|e| VenueError::Client(e.to_string()))?;
-        Ok(Self { client, base: url })
+        Ok(Self { client, base })
     }
 
     fn url(&self, path: &str, query: &Query) -> Url {
-        let mut url = self.base.clone();
-        url.set_path(&format!("{}{path}", self.base.path().trim_end_matches('/')));
+        let mut url = self.base.at(path);
         if !query.0.is_empty() {
             url.query_pairs_mut().extend_pairs(query.0.iter().map(|(n, v)| (n, v.as_str())));
         }

@@ -87,8 +87,20 @@ impl ApiCreds {
     ///
     /// # Errors
     /// Parts that no request could be signed with.
-    pub fn from_row(address: Address, row: ApiKeyRow) -> Result<Self, CredsError> {
-        Self::new(address, row.api_key, SecretString::from(row.secret), SecretString::from(row.passphrase))
+    pub fn from_row(address: Address, mut row: ApiKeyRow) -> Result<Self, CredsError> {
+        // Moved out, not copied: the row wipes what is left in it.
+        let [key, secret, passphrase] =
+            [&mut row.api_key, &mut row.secret, &mut row.passphrase].map(std::mem::take);
+        Self::new(address, key, SecretString::from(secret), SecretString::from(passphrase))
+    }
+
+    /// As a client says over a WebSocket who it is: in the clear, and wiped when dropped.
+    pub fn to_row(&self) -> ApiKeyRow {
+        ApiKeyRow {
+            api_key: self.key.clone(),
+            secret: self.secret.expose_secret().to_owned(),
+            passphrase: self.passphrase.expose_secret().to_owned(),
+        }
     }
 
     /// The signing key's own address.

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use schemas::{ids::OrderId, money::Usdc};
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroize;
 
 use super::{num::Literal, text::or_default};
 
-/// The answer of `POST /auth/api-key` and `GET /auth/derive-api-key`. Holds secrets: turn it into
-/// `ApiCreds` at once.
+/// The answer of `POST /auth/api-key` and `GET /auth/derive-api-key`, and how a WebSocket's client says who it is. Holds
+/// secrets, which are wiped with it: turn it into `ApiCreds` at once.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ApiKeyRow {
@@ -23,6 +24,13 @@ pub struct ApiKeyRow {
 impl std::fmt::Debug for ApiKeyRow {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ApiKeyRow").field("api_key", &self.api_key).finish_non_exhaustive()
+    }
+}
+
+impl Drop for ApiKeyRow {
+    fn drop(&mut self) {
+        self.secret.zeroize();
+        self.passphrase.zeroize();
     }
 }
 
