@@ -333,7 +333,7 @@ impl Handle {
 
     /// The venue's ports, without a socket: for tests in one thread under virtual time.
     pub fn local(&self) -> Local {
-        Local::new(self.router())
+        Local::new(self.router(), self.shared.clone())
     }
 
     /// The wallets worth following, the busiest first. The same for the same seed or tape.

@@ -132,6 +132,44 @@ impl Stage {
     pub async fn get(&self, path: &str) -> serde_json::Value {
         get(&self.simulator.base_url, path).await
     }
+
+    /// A private request, signed for.
+    pub async fn call(&self, creds: &ApiCreds, method: &str, path: &str, body: &str) -> Answered {
+        let method: reqwest::Method = method.parse().unwrap();
+        let url = format!("{}{path}", self.simulator.base_url);
+        let mut request = client().request(method.clone(), url).body(body.to_owned());
+        for (name, value) in l2_headers(creds, self.now(), method.as_str(), path, body.as_bytes()).unwrap() {
+            use secrecy::ExposeSecret as _;
+            request = request.header(name, value.expose_secret());
+        }
+        let answer = request.send().await.unwrap();
+        let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+        let text = answer.text().await.unwrap();
+        Answered { status, headers, json: serde_json::from_str(&text).unwrap_or_default() }
+    }
+
+    /// Posts orders as a batch.
+    pub async fn batch(&self, trader: &Trader, orders: &[&SignedBody]) -> Answered {
+        let bodies: Vec<&str> = orders.iter().map(|o| std::str::from_utf8(&o.body).unwrap()).collect();
+        self.call(&trader.creds, "POST", "/orders", &format!("[{}]", bodies.join(","))).await
+    }
+}
+
+/// What a private request was answered.
+pub struct Answered {
+    pub status: u16,
+    pub headers: reqwest::header::HeaderMap,
+    pub json: serde_json::Value,
+}
+
+impl Answered {
+    pub fn header(&self, name: &str) -> String {
+        self.headers.get(name).map(|v| v.to_str().unwrap().to_owned()).unwrap_or_default()
+    }
+
+    pub fn words(&self) -> &str {
+        self.json["error"].as_str().unwrap_or_default()
+    }
 }
 
 pub fn options(dir: &Path, prints: &[P], gamma: &str) -> Options {

@@ -2,7 +2,9 @@
 //! virtual time. The same routes answer, and our client's own words judge the answers, so nothing is
 //! simulated twice.
 
-use std::fmt::Write as _;
+mod stream;
+
+use std::{fmt::Write as _, sync::Arc};
 
 use async_trait::async_trait;
 use axum::{
@@ -29,11 +31,14 @@ use venue::{
     },
 };
 
-use crate::http::DROPPED;
+use crate::{http::DROPPED, shared::Shared};
 
-/// The simulator as the venue's two ports.
+/// The simulator as the venue's ports.
 #[derive(Debug, Clone)]
-pub struct Local(Router);
+pub struct Local {
+    router: Router,
+    shared: Arc<Shared>,
+}
 
 /// The largest answer: a page of a thousand rows is a tenth of it.
 const MAX_BODY: usize = 32 << 20;
@@ -104,13 +109,13 @@ fn read<T: DeserializeOwned>(path: &str, body: &[u8]) -> Result<T, VenueError> {
 
 impl Local {
     /// The ports of a simulator's routes.
-    pub const fn new(router: Router) -> Self {
-        Self(router)
+    pub(crate) const fn new(router: Router, shared: Arc<Shared>) -> Self {
+        Self { router, shared }
     }
 
     async fn call(&self, request: Result<Request<Body>, axum::http::Error>) -> Called {
         let request = request.map_err(|e| e.to_string())?;
-        let mut routes = self.0.clone();
+        let mut routes = self.router.clone();
         // Routes are always ready, and never fail.
         let answer = match routes.call(request).await {
             Ok(answer) => answer,
