@@ -114,8 +114,10 @@ impl World {
                 }
                 Some((at, 1)) => {
                     if let Some((_, arrival)) = self.late.pop_first() {
-                        // Refused or not: nobody waits for the answer. A repeat that came meanwhile stands.
-                        let _ = self.place_at(arrival, at);
+                        // Nobody waits for the answer. A repeat that came meanwhile stands.
+                        if let Err(refusal) = self.place_at(arrival, at) {
+                            tracing::debug!(%refusal, "an order that was to land late is refused");
+                        }
                     }
                 }
                 Some(_) => {

@@ -153,3 +153,138 @@ async fn what_oracles_see_over_http_is_what_happened() {
     );
     assert_eq!(stage.get("/sim/leaders").await[0], LEADER);
 }
+
+#[tokio::test]
+async fn an_order_may_appear_minutes_after_its_post_failed() {
+    let stage = Stage::new(&QUIET).await;
+    let mut trader = stage.trader(1).await;
+    let order = trader.limit(Side::Buy, "0.40", "10");
+    stage.simulator.handle().fault(Fault::lands_late(180_000));
+    let post = async || stage.clob.post_order(&order.body, order.id, &trader.creds, stage.now()).await;
+    let look = async || stage.clob.order(order.id, &trader.creds, stage.now()).await;
+    assert!(matches!(post().await, SubmitOutcome::Unknown { .. }));
+    assert_eq!(look().await, OrderLookup::NotFound);
+    stage.advance(179);
+    assert_eq!(look().await, OrderLookup::NotFound);
+    stage.advance(1);
+    assert!(matches!(look().await, OrderLookup::Found(_)));
+    let orders = stage.simulator.handle().orders();
+    assert_eq!(orders[0].accepted_at, START.plus(Duration::from_secs(180)), "at its own time");
+    assert_eq!(post().await, SubmitOutcome::AlreadyLanded);
+}
+
+#[tokio::test]
+async fn a_late_order_whose_repeat_landed_first_lands_once() {
+    let stage = Stage::new(&QUIET).await;
+    let mut trader = stage.trader(1).await;
+    let order = trader.limit(Side::Buy, "0.50", "10");
+    stage.simulator.handle().fault(Fault { answer: simulator::Answer::Drop, ..Fault::lands_late(60_000) });
+    let post = async || stage.clob.post_order(&order.body, order.id, &trader.creds, stage.now()).await;
+    assert!(matches!(post().await, SubmitOutcome::Unknown { .. }));
+    stage.advance(30);
+    assert!(matches!(post().await, SubmitOutcome::Accepted(_)));
+    stage.advance(60);
+    let orders = stage.simulator.handle().orders();
+    assert_eq!((orders.len(), orders[0].trades.len(), orders[0].posts), (1, 1, 1));
+}
+
+#[tokio::test]
+async fn one_that_would_land_late_and_cannot_any_more_never_lands() {
+    let stage = Stage::new(&QUIET).await;
+    let mut trader = stage.trader(1).await;
+    // Its last minutes have begun by then.
+    let order = trader.limit(Side::Buy, "0.40", "10");
+    stage.simulator.handle().fault(Fault::lands_late(500_000));
+    stage.clob.post_order(&order.body, order.id, &trader.creds, stage.now()).await;
+    stage.advance(1_000);
+    let found = stage.clob.order(order.id, &trader.creds, stage.now()).await;
+    assert_eq!(found, OrderLookup::NotFound);
+}
+
+#[tokio::test]
+async fn a_fault_of_one_order_meets_that_order_alone_in_a_batch_too() {
+    let stage = Stage::new(&QUIET).await;
+    let mut trader = stage.trader(1).await;
+    let (mine, other) = (trader.limit(Side::Buy, "0.40", "10"), trader.limit(Side::Buy, "0.41", "10"));
+    stage.simulator.handle().fault(Fault::refused_500().of(mine.id));
+    stage.simulator.handle().fault(Fault::refused_500().on("POST", "/orders").of(mine.id));
+    assert_eq!(stage.post(&trader, &other).await.0, 200);
+    assert_eq!(stage.post(&trader, &mine).await.0, 500);
+    let more = trader.limit(Side::Buy, "0.42", "10");
+    assert_eq!(stage.batch(&trader, &[&more, &mine]).await.status, 500);
+    assert_eq!(stage.batch(&trader, &[&more, &mine]).await.status, 200);
+    assert_eq!(stage.simulator.handle().orders().len(), 3);
+    // Its look-ups and its cancel are requests about it as well.
+    let any = Fault { path: String::new(), method: String::new(), ..Fault::says(500, "no") };
+    stage.simulator.handle().fault(any.of(mine.id).times(2));
+    let row = async |id| stage.call(&trader.creds, "GET", &format!("/data/order/{id}"), "").await.status;
+    assert_eq!((row(other.id).await, row(mine.id).await), (200, 500));
+    let cancel = serde_json::json!([other.id, mine.id]).to_string();
+    assert_eq!(stage.call(&trader.creds, "DELETE", "/orders", &cancel).await.status, 500);
+    assert_eq!(stage.call(&trader.creds, "DELETE", "/orders", &cancel).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_fault_before_and_after_the_effect_works_on_every_order_route() {
+    let stage = Stage::new(&QUIET).await;
+    let mut trader = stage.trader(1).await;
+    let live = async || stage.simulator.handle().orders().iter().filter(|o| o.status == "LIVE").count();
+    for (method, path) in [
+        ("DELETE", "/order"),
+        ("DELETE", "/orders"),
+        ("DELETE", "/cancel-all"),
+        ("DELETE", "/cancel-market-orders"),
+    ] {
+        for execute in [false, true] {
+            let order = trader.limit(Side::Buy, "0.10", "5");
+            assert_eq!(stage.post(&trader, &order).await.0, 200);
+            let fault = Fault { execute, ..Fault::refused_500() };
+            stage.simulator.handle().fault(fault.on(method, path));
+            let body = match path {
+                "/order" => serde_json::json!({"orderID": order.id}).to_string(),
+                "/orders" => serde_json::json!([order.id]).to_string(),
+                "/cancel-all" => String::new(),
+                _ => serde_json::json!({"market": CONDITION}).to_string(),
+            };
+            assert_eq!(stage.call(&trader.creds, method, path, &body).await.status, 500);
+            assert_eq!(live().await, usize::from(!execute), "{path}, {execute}");
+            assert_eq!(stage.call(&trader.creds, method, path, &body).await.status, 200);
+            assert_eq!(live().await, 0);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_weather_brings_the_same_faults_to_the_same_orders_again() {
+    let run = async |seed: u64, backwards: bool| {
+        let stage = Stage::new(&QUIET).await;
+        let mut trader = stage.trader(1).await;
+        let weather = serde_json::json!({
+            "seed": seed, "of": 100,
+            "spells": [
+                {"weight": 20, "fault": {"execute": false, "answer": {"status": {"status": 429, "error": "slow down"}}}},
+                {"weight": 20, "fault": {"answer": {"status": {"status": 500, "error": "could not insert order"}}}},
+            ],
+        });
+        let url = format!("{}/sim/weather", stage.simulator.base_url);
+        let set = client().post(url).body(weather.to_string()).send().await.unwrap();
+        assert_eq!(set.status().as_u16(), 200);
+        let mut orders: Vec<_> = (0..60).map(|_| trader.limit(Side::Buy, "0.10", "5")).collect();
+        if backwards {
+            orders.reverse();
+        }
+        let mut seen = std::collections::BTreeMap::new();
+        for order in &orders {
+            let (status, _) = stage.post(&trader, order).await;
+            let landed = stage.simulator.handle().orders().iter().any(|o| o.id == order.id);
+            assert_eq!(landed, status != 429, "{status}");
+            seen.insert(order.id, status);
+        }
+        seen
+    };
+    let first = run(1, false).await;
+    assert_eq!(first, run(1, true).await, "in whatever order they come");
+    assert_ne!(first, run(2, false).await);
+    let count = |status| first.values().filter(|s| **s == status).count();
+    assert!((4..=24).contains(&count(429)) && (4..=24).contains(&count(500)), "{first:?}");
+}

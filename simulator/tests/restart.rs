@@ -191,3 +191,68 @@ async fn a_state_file_of_another_run_in_use_or_broken_is_refused_by_name() {
     let error = refused(Options { port, ..Options::default() }).await;
     assert_eq!(error.code(), "port_unavailable");
 }
+
+#[tokio::test]
+async fn late_orders_wallets_heartbeats_and_deleted_keys_outlive_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = VirtualClock::at(START);
+    let (simulator, clob) = start(dir.path(), &clock).await;
+    let key = signer(1);
+    let creds = clob.api_key(&key, clock.now(), 0, 137).await.unwrap();
+    let beating = clob.api_key(&key, clock.now(), 1, 137).await.unwrap();
+    let pair = orders(&simulator, 8, &key, &creds, 1).await;
+    let theirs = orders(&simulator, 1, &key, &beating, 5).await;
+    // The resting one of each pair; both keys are one wallet's.
+    let (late, held) = (&pair[1], &theirs[1]);
+    simulator.handle().fault(Fault::lands_late(15_000));
+    let outcome = clob.post_order(&late.body, late.id, &creds, clock.now()).await;
+    assert!(matches!(outcome, SubmitOutcome::Unknown { .. }), "{outcome:?}");
+    let outcome = clob.post_order(&held.body, held.id, &beating, clock.now()).await;
+    assert!(matches!(outcome, SubmitOutcome::Accepted(_)), "{outcome:?}");
+    let send = async |base: &str, creds: &venue::signing::ApiCreds, method: &str, path: &str, body: &str| {
+        let method: reqwest::Method = method.parse().unwrap();
+        let mut request = client().request(method.clone(), format!("{base}{path}")).body(body.to_owned());
+        let now = clock.now();
+        for (name, value) in
+            venue::signing::l2_headers(creds, now, method.as_str(), path, body.as_bytes()).unwrap()
+        {
+            use secrecy::ExposeSecret as _;
+            request = request.header(name, value.expose_secret());
+        }
+        request.send().await.unwrap().status().as_u16()
+    };
+    let beat = r#"{"heartbeat_id":""}"#;
+    assert_eq!(send(&simulator.base_url, &beating, "POST", "/v1/heartbeats", beat).await, 200);
+    let gone = clob.api_key(&signer(2), clock.now(), 0, 137).await.unwrap();
+    assert_eq!(send(&simulator.base_url, &gone, "DELETE", "/auth/api-key", "").await, 200);
+    let rich = simulator::WalletChange {
+        usdc: Some(77_000_000_000),
+        ..simulator::WalletChange::of(signer(2).address())
+    };
+    simulator.handle().wallet(&rich).await.unwrap();
+    simulator.kill().await;
+
+    let (simulator, clob) = start(dir.path(), &clock).await;
+    assert_eq!(send(&simulator.base_url, &gone, "GET", "/auth/api-keys", "").await, 401);
+    clob.api_key(&signer(2), clock.now(), 0, 137).await.unwrap();
+    assert_eq!(send(&simulator.base_url, &gone, "GET", "/auth/api-keys", "").await, 200, "made again");
+    let balance = clob
+        .balance_allowance(
+            &venue::port::BalanceOf::Collateral,
+            schemas::SignatureType::Eoa,
+            &gone,
+            clock.now(),
+        )
+        .await
+        .unwrap();
+    assert_eq!(balance.balance().unwrap().to_string(), "77000");
+    let state = |id| simulator.handle().orders().into_iter().find(|o| o.id == id).map(|o| o.status);
+    assert_eq!(state(late.id), None);
+    clock.advance(Duration::from_secs(10));
+    assert_eq!(state(held.id).as_deref(), Some("CANCELED"), "the silence went on over the restart");
+    clock.advance(Duration::from_secs(4));
+    assert_eq!(state(late.id), None);
+    clock.advance(Duration::from_secs(1));
+    assert!(state(late.id).is_some(), "it landed when it was to");
+    simulator.stop().await;
+}
