@@ -37,6 +37,7 @@ pub mod limits;
 pub mod market;
 pub mod modes;
 pub mod options;
+pub mod outcomes;
 pub mod playback;
 pub mod print;
 pub mod seeded;

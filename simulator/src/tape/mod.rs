@@ -2,7 +2,7 @@
 
 mod row;
 mod rows;
-mod unpack;
+pub(crate) mod unpack;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
