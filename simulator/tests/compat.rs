@@ -35,7 +35,7 @@ fn condition(n: usize) -> String {
 
 /// Every market stands at 0.50, where somebody bought a lot, and stays open.
 fn options(dir: &Path) -> Options {
-    let (mut tape, mut gamma) = (String::new(), String::new());
+    let (mut tape, mut gamma) = (Vec::new(), Vec::new());
     for (n, (name, tick, version, neg_risk)) in MARKETS.into_iter().enumerate() {
         for (second, size) in [(0, "2000"), (100_000, "1")] {
             let row = serde_json::json!({
@@ -44,7 +44,7 @@ fn options(dir: &Path) -> Options {
                 "outcome": "Yes", "outcomeIndex": 0, "slug": name, "title": name,
                 "transactionHash": format!("0x{:064x}", n * 2 + usize::from(second > 0) + 1),
             });
-            tape.push_str(&format!("{row}\n"));
+            tape.push(row.to_string());
         }
         let ids = serde_json::json!([token(n, false), token(n, true)]);
         let mut row = serde_json::json!({
@@ -57,11 +57,11 @@ fn options(dir: &Path) -> Options {
             "v2" => row["positionIds"] = ids,
             _ => row["clobTokenIds"] = ids.to_string().into(),
         }
-        gamma.push_str(&format!("{row}\n"));
+        gamma.push(row.to_string());
     }
     let (file, markets) = (dir.join("tape.jsonl"), dir.join("markets.jsonl"));
-    std::fs::write(&file, tape).unwrap();
-    std::fs::write(&markets, gamma).unwrap();
+    std::fs::write(&file, tape.join("\n")).unwrap();
+    std::fs::write(&markets, gamma.join("\n")).unwrap();
     Options {
         prints: Prints::Tape(TapeOptions { markets: Some(markets), ..TapeOptions::new(file) }),
         // The clients wait for each trade to be mined.
@@ -114,11 +114,14 @@ async fn run(program: &Path, script: &str, modules: &Path) -> BTreeMap<String, S
         .stdout(Stdio::piped())
         .kill_on_drop(true);
     let output = tokio::time::timeout(Duration::from_secs(180), command.output()).await;
-    let output = output.expect("the suite ends").unwrap();
+    let output = output.unwrap_or_else(|_| panic!("{} does not end", script.display())).unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{}: {}: {errors}", script.display(), output.status);
     let text = String::from_utf8(output.stdout).unwrap();
-    let said: Vec<Said> = text.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+    let said: Vec<Said> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}")))
+        .collect();
     simulator.stop().await;
     let failed: Vec<_> = said.iter().filter(|s| s.outcome == "fails").collect();
     for one in &failed {

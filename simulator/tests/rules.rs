@@ -8,7 +8,10 @@ use std::time::Duration;
 use common::*;
 use schemas::{Side, SignatureType};
 use serde_json::{Value, json};
-use simulator::{Mode, Tier, WalletChange, exchange::Standing};
+use simulator::{
+    Mode, Tier, WalletChange,
+    exchange::{FeeRounding, Standing},
+};
 use venue::{
     outcome::SubmitOutcome,
     port::{BalanceOf, Exchange as _},
@@ -185,7 +188,11 @@ async fn who_may_only_close_sells_and_who_is_banned_does_nothing() {
     stand(Standing::Banned).await;
     let sell = trader.sell_now("0.40", "5");
     assert_eq!(stage.refused(&trader, &sell).await, format!("'{wallet}' address banned"));
-    stand(Standing::Good).await;
+    // Over HTTP it is the same.
+    let good = json!({ "wallet": wallet, "standing": "good" }).to_string();
+    let url = format!("{}/sim/wallets", stage.simulator.base_url);
+    assert_eq!(client().post(&url).body(good).send().await.unwrap().status().as_u16(), 200);
+    assert_eq!(client().post(&url).body(r#"{"wallet":"me"}"#).send().await.unwrap().status().as_u16(), 400);
     assert_eq!(stage.post(&trader, &sell).await.0, 200);
 }
 
@@ -412,7 +419,6 @@ async fn open_questions_of_prices_pages_and_fees_are_switches() {
     assert_eq!((rows(&user).await, rows("").await), (2, 3), "only where it names a wallet");
 
     // 5 x 0.05 x 0.333 x 0.667 = 0.05552775: down, and up.
-    use simulator::exchange::FeeRounding;
     for (rounding, fee) in [(FeeRounding::Down, "0.05552"), (FeeRounding::Up, "0.05553")] {
         let at = [(0, "BUY", true, "100", "0.333"), (900, "BUY", true, "1", "0.333")];
         let stage = Stage::with(&at, &gamma_row("0.001", false, "0.05"), |mut o| {

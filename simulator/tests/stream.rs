@@ -50,7 +50,7 @@ impl Ear {
     /// The next text, or why there is none.
     async fn next(&mut self) -> String {
         let next = tokio::time::timeout(Duration::from_secs(10), self.0.next()).await;
-        match next.expect("something is said within ten seconds") {
+        match next.unwrap_or_else(|_| panic!("nothing is said within ten seconds")) {
             Some(Ok(Message::Text(text))) => text.to_string(),
             Some(Ok(Message::Close(Some(frame)))) => {
                 format!("closed: {} {}", u16::from(frame.code), frame.reason)

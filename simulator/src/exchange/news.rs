@@ -6,7 +6,7 @@ use schemas::Timestamp;
 
 use super::order::{Order, Trade};
 
-/// News beyond this many are forgotten, oldest first: whoever reads slower has missed them.
+/// News beyond this many are forgotten, oldest first: whoever reads slower is sent away.
 const KEEP: usize = 8_192;
 
 /// Something that happened to an order.
@@ -57,6 +57,11 @@ impl NewsLog {
     /// The number of the next.
     pub fn next(&self) -> u64 {
         self.first + self.told.len() as u64
+    }
+
+    /// The number of the oldest that is kept.
+    pub const fn first(&self) -> u64 {
+        self.first
     }
 
     /// Adds one.

@@ -78,8 +78,8 @@ pub struct Fault {
     pub delay_millis: u32,
     /// The answer.
     pub answer: Answer,
-    /// The posted order does not land now but so much later, whatever is answered; 0: as ever. What it is answered by
-    /// itself is 500 `order timed out`.
+    /// Where the request takes effect: the posted order does not land now but so much later, whatever is answered; 0: as
+    /// ever. What it is answered by itself is 500 `order timed out`.
     pub lands_after_millis: u32,
     /// What becomes of the posted order's trades.
     pub fate: Option<Fate>,

@@ -20,7 +20,7 @@ use crate::{
 
 /// Who cancels, once the mode and the signature let it pass.
 fn enter(shared: &Shared, headers: &HeaderMap, path: &str, body: &[u8]) -> Result<ApiKey, Box<Response>> {
-    gate::admit(shared, Asks::Cancel)?;
+    gate::admit(shared, || Asks::Cancel)?;
     authenticate(shared, headers, "DELETE", path, body)
 }
 

@@ -30,9 +30,8 @@ pub async fn keyset(State(shared): State<Arc<Shared>>, Query(pairs): Query<Pairs
 }
 
 /// `GET /markets`.
-pub async fn markets(State(shared): State<Arc<Shared>>, Query(pairs): Query<Pairs>) -> Response {
-    let params = Params::new(pairs);
-    match select(&shared, &params, 20, 500) {
+pub fn markets(shared: &Shared, params: &Params) -> Response {
+    match select(shared, params, 20, 500) {
         Ok(page) => reply::ok(&page.markets),
         Err(bad) => bad.into(),
     }

@@ -1,18 +1,19 @@
 //! What stands before the order routes: the region, the venue's mode, the signer's tokens (`venue.md` 5.5, 7).
 
+use std::sync::Arc;
+
 use axum::{
     extract::{Request, State},
     http::{HeaderValue, Method},
     middleware::Next,
     response::Response,
 };
-use std::sync::Arc;
 
 use super::reply;
 use crate::{
     keys::ApiKey,
     limits::{Spends, Standing, Tier},
-    modes::Asks,
+    modes::{Asks, Mode},
     shared::{Shared, lock},
 };
 
@@ -53,13 +54,17 @@ pub fn later(mut answer: Response, seconds: u32) -> Response {
     answer
 }
 
-/// Whether the venue takes such requests now.
+/// Whether the venue takes such requests now. What is asked for is looked at only where that decides.
 ///
 /// # Errors
 /// What it answers instead.
-pub fn admit(shared: &Shared, asks: Asks) -> Result<(), Box<Response>> {
-    let admitted = lock(&shared.calendar).admits(shared.clock.now(), asks);
-    admitted.map_err(|no| {
+pub fn admit(shared: &Shared, asks: impl FnOnce() -> Asks) -> Result<(), Box<Response>> {
+    let now = shared.clock.now();
+    let calendar = lock(&shared.calendar);
+    if calendar.at(now).0 == Mode::Open {
+        return Ok(());
+    }
+    calendar.admits(now, asks()).map_err(|no| {
         let answer = reply::clob_error_with(no.status, no.error, no.code, no.code.and(no.retry_after));
         Box::new(match no.retry_after {
             Some(seconds) => later(answer, seconds),

@@ -80,11 +80,10 @@ fn list(shared: &Shared, params: &Params, row: Row, only_open: bool) -> Response
 }
 
 /// `GET /markets`: Gamma's, or the CLOB's where it is walked by the CLOB's cursor. Both hosts are one here.
-pub async fn all(state: State<Arc<Shared>>, Query(pairs): Query<Pairs>) -> Response {
-    if pairs.iter().any(|(name, _)| name == "next_cursor") {
-        return list(&state.0, &Params::new(pairs), long, false);
-    }
-    gamma::markets(state, Query(pairs)).await
+pub async fn all(State(shared): State<Arc<Shared>>, Query(pairs): Query<Pairs>) -> Response {
+    let of_the_clob = pairs.iter().any(|(name, _)| name == "next_cursor");
+    let params = Params::new(pairs);
+    if of_the_clob { list(&shared, &params, long, false) } else { gamma::markets(&shared, &params) }
 }
 
 /// `GET /simplified-markets`.

@@ -116,10 +116,10 @@ const MAX_BODY: usize = 4 << 20;
 
 /// Lets a request meet the fault that waits for it.
 async fn meet(State(shared): State<Arc<Shared>>, mut request: Request, next: Next) -> Response {
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let Some(ask) = shared.faults_ask().filter(|_| !path.starts_with("/sim/")) else {
+    let Some(ask) = shared.faults_ask().filter(|_| !request.uri().path().starts_with("/sim/")) else {
         return next.run(request).await;
     };
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let cut = request.extensions().get::<ConnectInfo<Cut>>().map(|ConnectInfo(cut)| cut.clone());
     let mut body = Bytes::new();
     if ask.body {

@@ -58,8 +58,7 @@ pub async fn place(
 ) -> Response {
     let received = shared.clock.now();
     shared.tally().posts += 1;
-    let post_only = |body: &[u8]| PostOrder::read(body).is_ok_and(|post| post.post_only);
-    if let Err(not_now) = gate::admit(&shared, Asks::Place { post_only: post_only(&body) }) {
+    if let Err(not_now) = gate::admit(&shared, || Asks::Place { post_only: is_post_only(&body) }) {
         return *not_now;
     }
     let key = match authenticate(&shared, &headers, "POST", "/order", &body) {
@@ -99,9 +98,8 @@ pub async fn place_many(
     let received = shared.clock.now();
     let entries = serde_json::from_slice::<Vec<Box<RawValue>>>(&body).unwrap_or_default();
     shared.tally().posts += entries.len() as u64;
-    let post_only =
-        entries.iter().all(|e| PostOrder::read(e.get().as_bytes()).is_ok_and(|post| post.post_only));
-    if let Err(not_now) = gate::admit(&shared, Asks::Place { post_only: post_only && !entries.is_empty() }) {
+    let post_only = || !entries.is_empty() && entries.iter().all(|e| is_post_only(e.get().as_bytes()));
+    if let Err(not_now) = gate::admit(&shared, || Asks::Place { post_only: post_only() }) {
         return *not_now;
     }
     let key = match authenticate(&shared, &headers, "POST", "/orders", &body) {
@@ -144,6 +142,10 @@ pub async fn place_many(
         return reply::clob_error(500, "could not insert order");
     }
     tokens.told(if late { reply::clob_error(500, "order timed out") } else { reply::ok(&answers) })
+}
+
+fn is_post_only(body: &[u8]) -> bool {
+    PostOrder::read(body).is_ok_and(|post| post.post_only)
 }
 
 /// A failed entry of a batch: it may say success all the same (`venue.md` 5.4).

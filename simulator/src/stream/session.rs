@@ -31,7 +31,10 @@ pub enum Out {
     Cut,
 }
 
-/// An event on its way: its owner, its market, its JSON.
+/// What a client is told that does not read what it is sent (`venue.md` 3.1).
+const SLOW: Out = Out::Close { code: 1013, reason: "slow consumer: send buffer full" };
+
+/// An event on its way: its number among the news, its JSON.
 #[derive(Debug, Clone)]
 struct Event {
     number: u64,
@@ -55,8 +58,6 @@ pub struct Session {
     late: BTreeMap<(Timestamp, u64), Event>,
     /// What waits for the next event to go first.
     swapped: Option<Event>,
-    /// Events sent: decides how they are framed.
-    sent: u64,
 }
 
 /// What a session looks at besides its news.
@@ -82,7 +83,6 @@ impl Session {
             silent_until: None,
             late: BTreeMap::new(),
             swapped: None,
-            sent: 0,
         }
     }
 
@@ -144,8 +144,7 @@ impl Session {
         self.late.first_key_value().map(|((at, _), _)| *at)
     }
 
-    /// Everything that is to be sent now. `render` writes one piece of news for its owner, with the owner's key and the
-    /// condition.
+    /// Everything that is to be sent now. `render` writes one piece of news for its owner, and names its condition.
     pub fn pump(
         &mut self,
         news: &NewsLog,
@@ -153,6 +152,9 @@ impl Session {
         render: impl Fn(&crate::exchange::Told) -> Option<(UserFrame, Option<ConditionId>)>,
     ) -> Vec<Out> {
         let Some(owner) = self.owner.clone() else { return vec![] };
+        if self.next < news.first() {
+            return vec![SLOW];
+        }
         let mut events = Vec::new();
         let mut end = None;
         for (number, told) in news.since(self.next) {
@@ -187,9 +189,7 @@ impl Session {
                     continue;
                 }
                 Some(Mishap::Cut) => end = Some(Out::Cut),
-                Some(Mishap::Close) => {
-                    end = Some(Out::Close { code: 1013, reason: "slow consumer: send buffer full" });
-                }
+                Some(Mishap::Close) => end = Some(SLOW),
             }
             if end.is_some() {
                 break;
@@ -202,18 +202,17 @@ impl Session {
                 events.push(event);
             }
         }
-        let mut out = self.framed(&events, around.frames);
+        let mut out = Self::framed(&events, around.frames);
         out.extend(end);
         out
     }
 
-    fn framed(&mut self, events: &[Event], frames: StreamFrames) -> Vec<Out> {
+    fn framed(events: &[Event], frames: StreamFrames) -> Vec<Out> {
         let array = |events: &[Event]| {
             let list: Vec<&str> = events.iter().map(|e| e.json.as_str()).collect();
             Out::Text(format!("[{}]", list.join(",")))
         };
         let several = events.len() > 1;
-        self.sent += events.len() as u64;
         match frames {
             _ if events.is_empty() => vec![],
             StreamFrames::Arrays => vec![array(events)],
@@ -232,4 +231,85 @@ fn conditions(named: &[String]) -> BTreeSet<ConditionId> {
 
 const fn too_many(markets: usize, around: &Around<'_>) -> bool {
     around.most_markets > 0 && markets > around.most_markets
+}
+
+#[cfg(test)]
+mod tests {
+    use schemas::{Address, AssetId, OrderId, OrderType, Price, Shares, Side, Usdc};
+    use venue::{
+        signing::Route,
+        wire::{ApiKeyRow, ClobOrderStatus, UserSubscribe},
+    };
+
+    use super::*;
+    use crate::{
+        exchange::{Fate, News, Order, Target, Told},
+        market::{MarketRef, TokenRef},
+    };
+
+    fn told(n: u32) -> Told {
+        let order = Order {
+            id: OrderId::from_bytes([u8::try_from(n % 256).unwrap(); 32]),
+            owner: "me".to_owned(),
+            maker: Address::ZERO,
+            token: TokenRef { market: MarketRef(0), second: false },
+            route: Route::Normal,
+            side: Side::Buy,
+            order_type: OrderType::Gtc,
+            limit: Price::from_micro(500_000),
+            maker_amount: 5_000_000,
+            taker_amount: 10_000_000,
+            target: Target::Shares(Shares::from_units(10)),
+            matched: Shares::ZERO,
+            dollars: Usdc::ZERO,
+            fees: Usdc::ZERO,
+            state: ClobOrderStatus::Live,
+            received: Timestamp::from_secs(1),
+            accepted: Timestamp::from_secs(1),
+            expiration: None,
+            lapses: None,
+            trades: Vec::new(),
+            posts: 1,
+            fate: Fate::Settles,
+        };
+        Told { at: Timestamp::from_secs(1), order, trade_ids: Vec::new(), news: News::Placed }
+    }
+
+    fn frame(told: &Told) -> Option<(UserFrame, Option<ConditionId>)> {
+        let json = serde_json::json!({
+            "id": told.order.id, "asset_id": "1".parse::<AssetId>().unwrap(), "side": "BUY",
+            "original_size": "10", "price": "0.5",
+        });
+        let frame = serde_json::from_value(json).ok()?;
+        Some((UserFrame::Order(Box::new(frame)), None))
+    }
+
+    #[test]
+    fn whoever_reads_too_slowly_is_sent_away_and_nobody_is_told_what_was_before() {
+        let mut faults = StreamFaults::default();
+        let mut around = Around {
+            now: Timestamp::from_secs(1),
+            frames: StreamFrames::Objects,
+            most_markets: 0,
+            faults: &mut faults,
+        };
+        let row = ApiKeyRow { api_key: "id".into(), secret: "s".into(), passphrase: "p".into() };
+        let subscribe = serde_json::to_string(&UserSubscribe::everything(row)).unwrap();
+        let mut news = NewsLog::default();
+        news.tell(told(0));
+        assert_eq!(news.next(), 0, "nobody reads: nothing is kept");
+        news.want();
+        news.tell(told(1));
+        let mut session = Session::new(1);
+        assert_eq!(session.said(&subscribe, &mut news, &around, |_| Some("me".to_owned())), []);
+        assert_eq!(session.pump(&news, &mut around, frame), [], "that was before");
+        for n in 0..8_192 {
+            news.tell(told(n));
+        }
+        assert_eq!(session.pump(&news, &mut around, frame).len(), 8_192);
+        for n in 0..8_193 {
+            news.tell(told(n));
+        }
+        assert_eq!(session.pump(&news, &mut around, frame), [SLOW]);
+    }
 }
