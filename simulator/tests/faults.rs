@@ -186,6 +186,7 @@ async fn a_late_order_whose_repeat_landed_first_lands_once() {
     stage.advance(60);
     let orders = stage.simulator.handle().orders();
     assert_eq!((orders.len(), orders[0].trades.len(), orders[0].posts), (1, 1, 1));
+    assert_eq!(stage.simulator.handle().trades().len(), 1, "and trades once");
 }
 
 #[tokio::test]
