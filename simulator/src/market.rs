@@ -99,11 +99,31 @@ pub fn unknown_sibling(token: &AssetId) -> AssetId {
 
 /// A token id made from a hash: the decimal digits of its 256 bits.
 pub fn decimal_id(parts: &[&[u8]]) -> AssetId {
+    decimal(*keccak256(parts).as_bytes())
+}
+
+/// The same for the later protocol: clients know its ids by 64 zero bits above the lowest 40 (`venue.md` 5.1).
+pub fn position_id(parts: &[&[u8]]) -> AssetId {
+    let mut bytes = *keccak256(parts).as_bytes();
+    bytes[19..27].fill(0);
+    decimal(bytes)
+}
+
+/// A condition made from a hash; of the later protocol it has 31 bytes, and a zero behind them.
+pub fn condition_of(parts: &[&[u8]], version: MarketVersion) -> ConditionId {
+    let mut bytes = *keccak256(parts).as_bytes();
+    if version == MarketVersion::V2 {
+        bytes[31] = 0;
+    }
+    ConditionId::from_bytes(bytes)
+}
+
+fn decimal(bytes: [u8; 32]) -> AssetId {
     // Base 10^18 limbs, least first: 256 bits take five.
     const BASE: u128 = 1_000_000_000_000_000_000;
     let mut limbs = [0u128; 5];
-    for byte in keccak256(parts).as_bytes() {
-        let mut carry = u128::from(*byte);
+    for byte in bytes {
+        let mut carry = u128::from(byte);
         for limb in &mut limbs {
             let value = *limb * 256 + carry;
             (*limb, carry) = (value % BASE, value / BASE);
@@ -175,5 +195,14 @@ mod tests {
         // keccak256("") = c5d2460186f7233c927e7db2dcc703c0e500b653ca82273b7bfad8045d85a470
         let expected = "89477152217924674838424037953991966239322087453347756267410168184682657981552";
         assert_eq!(decimal_id(&[b""]).as_str(), expected);
+    }
+
+    #[test]
+    fn ids_of_the_later_protocol_are_known_by_their_zero_bits() {
+        // keccak256("") with bits 40 to 103 cleared.
+        let expected = "89477152217924674838424037953991966239322087446709145461116182136173011248240";
+        assert_eq!(position_id(&[b""]).as_str(), expected);
+        assert!(condition_of(&[b""], MarketVersion::V2).to_string().ends_with("85a400"));
+        assert!(condition_of(&[b""], MarketVersion::V1).to_string().ends_with("85a470"));
     }
 }

@@ -76,7 +76,8 @@ struct Run {
 }
 
 fn venue(seed: u64, clock: &VirtualClock) -> Handle {
-    let seeding = Seeding { seed, mean_gap: Duration::from_millis(500), ..Seeding::default() };
+    let seeding =
+        Seeding { seed, mean_gap: Duration::from_millis(500), v2_permille: 300, ..Seeding::default() };
     let options = simulator::Options {
         prints: Prints::Seeded(seeding),
         switches: Switches {
@@ -125,7 +126,11 @@ impl Player {
             1 => limit(Side::Buy, &tick.lowest().to_string(), "10"),
             _ => market_buy(&ask.to_string(), "5", false),
         };
-        let route = if book.neg_risk? { Route::NegRisk } else { Route::Normal };
+        let route = match (book.version.as_deref(), book.neg_risk?) {
+            (Some("v2"), _) => Route::V3,
+            (_, true) => Route::NegRisk,
+            (_, false) => Route::Normal,
+        };
         let request = OrderRequest { route, asset: asset.clone(), tick, terms, salt: n + 1, timestamp: at };
         build(&request, &self.wallet, &ExchangeTable::default(), &self.key).ok()
     }

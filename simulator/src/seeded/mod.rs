@@ -13,14 +13,14 @@ use std::{
 };
 
 use schemas::{
-    Address, ConditionId, MarketVersion, Price, Shares, Side, Tick, Timestamp, TxHash, Usdc, keccak256,
+    Address, MarketVersion, Price, Shares, Side, Tick, Timestamp, TxHash, Usdc, keccak256,
     money::{ONE, Round},
 };
 use venue::wire::ActivityKind;
 
 use crate::{
-    dice::Dice,
-    market::{Market, MarketRef, Outcome, TokenRef, decimal_id},
+    dice::{Dice, draw_of},
+    market::{Market, MarketRef, Outcome, TokenRef, condition_of, decimal_id, position_id},
     print::{Activity, Happening, Literals, Opening, Print, Role, Source, What},
 };
 
@@ -57,6 +57,8 @@ pub struct Seeding {
     /// Trades after which the wallet splits collateral into both outcomes of a market, or merges both again, in
     /// thousandths; 0: never. Winners are always paid out.
     pub change_permille: u32,
+    /// Markets of the later protocol, in thousandths. Whether it is live is an open question (`venue.md` 10).
+    pub v2_permille: u32,
 }
 
 impl Default for Seeding {
@@ -73,6 +75,7 @@ impl Default for Seeding {
             equal_rows_permille: 400,
             late_row_permille: 0,
             change_permille: 20,
+            v2_permille: 0,
         }
     }
 }
@@ -177,14 +180,18 @@ impl Leaders {
         let neg_risk = self.dice.chance(300);
         let market = MarketRef(self.opened);
         self.opened += 1;
+        // Not of the dice: other markets stay what they are.
+        let later = draw_of(&[b"version", &id], 1_000) < self.plan.v2_permille;
+        let version = if later { MarketVersion::V2 } else { MarketVersion::V1 };
+        let token_id = if later { position_id } else { decimal_id };
         let outcome = |n: usize| Outcome {
-            token: decimal_id(&[b"token", &id, &[u8::from(n == 1)]]),
+            token: token_id(&[b"token", &id, &[u8::from(n == 1)]]),
             name: subject.outcomes.get(n).copied().unwrap_or_default().into(),
         };
         let market_facts = Market {
             id: 900_000 + number,
-            condition: ConditionId::from_bytes(*keccak256(&[b"condition", &id]).as_bytes()),
-            version: MarketVersion::V1,
+            condition: condition_of(&[b"condition", &id], version),
+            version,
             title: subject.title.as_str().into(),
             slug: subject.slug.as_str().into(),
             event_slug: subject.slug.as_str().into(),

@@ -191,3 +191,24 @@ fn the_busiest_leader_comes_first_and_all_are_alike_when_told() {
     let even = count(Seeding { top_share_permille: 0, ..Seeding::default() });
     assert!(even.iter().max().unwrap() < &(even.iter().min().unwrap() * 2), "{even:?}");
 }
+
+#[test]
+fn markets_of_the_later_protocol_come_as_told_and_change_nothing_else() {
+    let run = |v2_permille| happenings(Seeding { v2_permille, ..Seeding::default() }, 2_000);
+    let opened = |of: &[Happening]| -> Vec<Market> {
+        let markets = of.iter().filter_map(|h| match &h.what {
+            What::Open(market) => Some((**market).clone()),
+            _ => None,
+        });
+        markets.collect()
+    };
+    let (none, half, all) = (run(0), run(500), run(1_000));
+    assert_eq!(prints(&none), prints(&half), "leaders trade alike");
+    assert!(opened(&none).iter().all(|m| m.version == MarketVersion::V1));
+    assert!(opened(&all).iter().all(|m| m.version == MarketVersion::V2));
+    let later = opened(&half).iter().filter(|m| m.version == MarketVersion::V2).count();
+    assert!((8..32).contains(&later), "{later} of forty");
+    for market in opened(&all) {
+        assert!(market.condition.to_string().ends_with("00"), "31 bytes and a zero: {}", market.condition);
+    }
+}
