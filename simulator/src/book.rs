@@ -68,6 +68,11 @@ impl Quotes {
         self.samples.front().map(|s| if second { s.price.complement() } else { s.price })
     }
 
+    /// Which way the taker of the last print went, as seen from this side of the market.
+    pub fn last_side(&self, second: bool) -> Option<Side> {
+        self.samples.front().map(|s| if s.bought == second { Side::Sell } else { Side::Buy })
+    }
+
     /// The book of one side of a market, its depth scaled by `permille`.
     pub fn book(&self, market: &Market, second: bool, permille: u32) -> Sides {
         let tick = market.tick;

@@ -1,4 +1,20 @@
 //! What can be set, and what each switch of `venue.md` 10 does.
+//!
+//! | open item | switch | default |
+//! |---|---|---|
+//! | Data API v1 gone? | [`Switches::v1_gone`] | gone: 410 |
+//! | protocol v2 live? | [`Seeding::v2_permille`]; a tape's `version` | no market of it |
+//! | units of sizes and amounts | [`Switches::base_units`] | decimals |
+//! | non-zero metadata accepted? | [`Switches::accept_metadata`] | accepted |
+//! | freshness window of timestamps? | [`Switches::timestamp_window_seconds`] | none |
+//! | `/price` side semantics | [`Switches::price_of_taker`] | the named side of the book |
+//! | `DELETE /orders`: 1000 or 3000 | [`Switches::cancels_at_once`] | 1000 |
+//! | WebSocket subscription cap | [`Switches::stream_markets`] | none |
+//! | what changed in `/v2/trades?user=` | [`Switches::trades_of_user_most`] | nothing |
+//! | `/v2/trades`: 200 or 300 | [`Switches::trades_per_10s`] | not counted |
+//! | statuses with or without prefix | [`Switches::status_prefix`] | without |
+//! | rounding of the fee | [`Rules::fee_rounding`] | downwards |
+//! | amounts of 5 and 6 decimals | [`Switches::strict_amounts`] | taken |
 
 use std::{path::PathBuf, time::Duration};
 

@@ -407,6 +407,14 @@ async fn open_questions_of_prices_pages_and_fees_are_switches() {
     handle.switch(|s| s.price_of_taker = true);
     assert_eq!((price("BUY").await, price("SELL").await), (json!("0.5"), json!("0.49")));
 
+    let last = async |token: &str| stage.get(&format!("/last-trade-price?token_id={token}")).await;
+    assert_eq!(last(YES).await, json!({ "price": "0.5", "side": "BUY" }));
+    assert_eq!(
+        last(NO).await,
+        json!({ "price": "0.5", "side": "SELL" }),
+        "the same print from the other side"
+    );
+
     let rows = async |query: &str| {
         stage.get(&format!("/v2/trades?taker_only=false&limit=1000{query}")).await["data"]
             .as_array()

@@ -19,7 +19,7 @@ use std::{
     time::Duration,
 };
 
-use schemas::{Address, OrderId, Price, Shares, Timestamp, TxHash, Usdc};
+use schemas::{Address, OrderId, Price, Shares, Side, Timestamp, TxHash, Usdc};
 use venue::wire::{ClobOrderStatus, PostOrder};
 
 pub use account::{Account, Approval, Standing, WalletChange};
@@ -212,6 +212,11 @@ impl Exchange {
     fn schedule(&mut self, at: Timestamp, due: Due) {
         self.serial += 1;
         self.due.insert((at, self.serial), due);
+    }
+
+    /// Which way the taker of the last print around a token went.
+    pub fn last_side(&self, token: TokenRef) -> Option<Side> {
+        self.quotes.get(&token.market)?.last_side(token.second)
     }
 
     /// Whether any order may still fill.

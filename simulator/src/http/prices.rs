@@ -107,8 +107,8 @@ fn spread(world: &World, token: TokenRef, market: &Market) -> Result<String, &'s
 }
 
 fn last(world: &World, token: TokenRef) -> Value {
-    // Which way the last print went is not kept for both outcomes; the venue's default is as good.
-    json!({ "price": world.price(token).to_string(), "side": "BUY" })
+    let side = world.exchange.last_side(token).map(Side::as_str).unwrap_or_default();
+    json!({ "price": world.price(token).to_string(), "side": side })
 }
 
 /// `GET /price`.
