@@ -50,9 +50,9 @@ impl Tier {
     }
 }
 
-/// What the headers of an answer say.
+/// What became of an attempt to take tokens: what the headers of the answer say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Standing {
+pub struct Taken {
     /// Whether it may.
     pub passes: bool,
     /// Whole tokens that are left.
@@ -87,7 +87,7 @@ impl Buckets {
         spends: Spends,
         n: usize,
         now: Timestamp,
-    ) -> Option<Standing> {
+    ) -> Option<Taken> {
         let (rate, burst) = tier.of(spends)?;
         let full = burst * TOKEN;
         let bucket = self.0.entry((signer, spends)).or_insert(Bucket { micro: full, at: now });
@@ -100,7 +100,7 @@ impl Buckets {
             bucket.micro -= wanted;
         }
         let seconds = |missing: i64| ceil(missing.max(0), rate * TOKEN);
-        Some(Standing {
+        Some(Taken {
             passes,
             remaining: bucket.micro / TOKEN,
             reset: seconds(full - bucket.micro),
@@ -239,10 +239,7 @@ mod tests {
         let (mut buckets, signer) = (Buckets::default(), Address::from_bytes([1; 20]));
         let mut take =
             |n, millis| buckets.take(Tier::Standard, signer, Spends::Orders, n, at(millis)).unwrap();
-        assert_eq!(
-            take(15, 0),
-            Standing { passes: true, remaining: 45, reset: 1, retry_after: 0, low: false }
-        );
+        assert_eq!(take(15, 0), Taken { passes: true, remaining: 45, reset: 1, retry_after: 0, low: false });
         assert_eq!((take(40, 0).remaining, take(5, 0).passes), (5, true));
         // 15 are wanted, none is there: 375 ms at 40 a second.
         let refused = take(15, 0);

@@ -10,6 +10,7 @@ use runtime::Clock as _;
 use schemas::Side;
 use simulator::Fault;
 use venue::{
+    http::{Clob, HttpSettings},
     outcome::{OrderLookup, SubmitOutcome},
     port::Exchange as _,
 };
@@ -288,4 +289,17 @@ async fn a_weather_brings_the_same_faults_to_the_same_orders_again() {
     assert_ne!(first, run(2, false).await);
     let count = |status| first.values().filter(|s| **s == status).count();
     assert!((4..=24).contains(&count(429)) && (4..=24).contains(&count(500)), "{first:?}");
+}
+
+#[tokio::test]
+async fn an_order_that_was_taken_may_never_be_answered() {
+    let stage = Stage::new(&QUIET).await;
+    let mut trader = stage.trader(1).await;
+    let impatient = HttpSettings { timeout: Duration::from_millis(300), ..HttpSettings::default() };
+    let clob = Clob::new(&stage.simulator.base_url, impatient).unwrap();
+    stage.simulator.handle().fault(Fault::accepted_then_silent(3_600_000));
+    let order = trader.limit(Side::Buy, "0.40", "10");
+    let outcome = clob.post_order(&order.body, order.id, &trader.creds, stage.now()).await;
+    assert!(matches!(outcome, SubmitOutcome::Unknown { .. }), "{outcome:?}");
+    assert!(matches!(clob.order(order.id, &trader.creds, stage.now()).await, OrderLookup::Found(_)));
 }

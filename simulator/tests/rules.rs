@@ -349,7 +349,10 @@ async fn whoever_began_to_send_heartbeats_and_falls_silent_loses_all_orders() {
 async fn a_post_that_takes_waits_for_the_takers_delay_and_one_that_rests_does_not() {
     let stage = Stage::new(&QUIET).await;
     let mut trader = stage.trader(1).await;
+    let itode = async || stage.get(&format!("/clob-markets/{CONDITION}")).await["itode"].clone();
+    assert_eq!(itode().await, false);
     stage.simulator.handle().switch(|s| s.taker_delay_millis = 150);
+    assert_eq!(itode().await, true);
     let rests = trader.limit(Side::Buy, "0.40", "10");
     assert_eq!(stage.post(&trader, &rests).await.1["status"], "live", "at once");
     let takes = trader.limit(Side::Buy, "0.50", "10");
@@ -377,6 +380,8 @@ async fn what_would_take_is_delayed_and_a_killing_order_ends_when_its_time_has_c
     let stage = Stage::new(&QUIET).await;
     let mut trader = stage.trader(1).await;
     stage.simulator.handle().switch(|s| s.hold_millis = 3_000);
+    let gamma = stage.get(&format!("/markets?condition_ids={CONDITION}")).await;
+    assert_eq!(gamma[0]["secondsDelay"], 3);
     let rests = trader.limit(Side::Buy, "0.40", "10");
     assert_eq!(stage.post(&trader, &rests).await.1["status"], "live");
     let fak = trader.buy_for("0.50", "10");

@@ -137,7 +137,11 @@ impl Exchange {
         };
         order.state = ClobOrderStatus::Unmatched;
         self.take(registry, id, at, false);
-        let rests = self.orders.get(&id).is_some_and(|o| o.state == ClobOrderStatus::Unmatched);
+        // Of a fill it has been told already.
+        let rests = self
+            .orders
+            .get(&id)
+            .is_some_and(|o| o.state == ClobOrderStatus::Unmatched && !o.matched.is_positive());
         if rests {
             self.tell(id, News::Filled, at);
         }
@@ -167,7 +171,7 @@ impl Exchange {
         }
         let filled = self.orders.get(&id).is_some_and(|o| o.matched.is_positive());
         if new && !filled {
-            self.kill_unsaid(id);
+            self.end_unsaid(id, ClobOrderStatus::Canceled);
         } else {
             self.end(id, ClobOrderStatus::Canceled, at);
         }
@@ -203,14 +207,6 @@ impl Exchange {
             sweep.levels.push((price, size));
         }
         sweep
-    }
-
-    /// Ends an order of which its owner hears only that it was refused.
-    fn kill_unsaid(&mut self, id: OrderId) {
-        let Some(order) = self.orders.get_mut(&id) else { return };
-        order.state = ClobOrderStatus::Canceled;
-        let (token, maker) = (order.token, order.maker);
-        self.close(token, maker, id);
     }
 
     /// Books a fill: the order, the trade, the maker's account.

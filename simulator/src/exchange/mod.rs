@@ -250,13 +250,21 @@ impl Exchange {
         }
     }
 
-    /// Ends an order that is open; what filled before stays.
+    /// Ends an order that is open, and tells its owner; what filled before stays.
     fn end(&mut self, id: OrderId, state: ClobOrderStatus, at: Timestamp) -> bool {
+        let ended = self.end_unsaid(id, state);
+        if ended {
+            self.tell(id, News::Ended, at);
+        }
+        ended
+    }
+
+    /// The same for an order of which its owner hears only that it was refused.
+    fn end_unsaid(&mut self, id: OrderId, state: ClobOrderStatus) -> bool {
         let Some(order) = self.orders.get_mut(&id).filter(|o| o.is_open()) else { return false };
         order.state = state;
         let (token, maker) = (order.token, order.maker);
         self.close(token, maker, id);
-        self.tell(id, News::Ended, at);
         true
     }
 

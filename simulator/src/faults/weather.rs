@@ -56,6 +56,9 @@ impl Sky {
 
     /// What a request meets. The n-th repeat of the same bytes to the same path draws by itself.
     pub fn meet(&mut self, asked: Asked<'_>) -> Option<Fault> {
+        if self.is_fair() {
+            return None;
+        }
         let mut spells = self.weather.spells.iter().filter(|s| s.fault.is_for(asked)).peekable();
         spells.peek()?;
         let request = keccak256(&[asked.method.as_bytes(), b" ", asked.path.as_bytes(), b"\n", asked.body]);
@@ -110,6 +113,8 @@ mod tests {
         assert_eq!(met.get("elsewhere"), None);
         // 2,400 and 600 are expected; four standard deviations are 184 and 97.
         assert!(met["limited"].abs_diff(2_400) < 184 && met["dropped"].abs_diff(600) < 97, "{met:?}");
+        let mut fair = Sky::under(Weather { of: 0, ..weather(7) });
+        assert_eq!(fair.meet(Asked { method: "POST", path: "/order", orders: &[], body: b"" }), None);
         let get = Asked { method: "GET", path: "/data/trades", orders: &[], body: b"" };
         let slow = (0..1_000).filter(|_| sky.meet(get).is_some()).count();
         assert!(slow.abs_diff(500) < 64, "repeats draw anew: {slow}");

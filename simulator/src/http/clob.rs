@@ -22,9 +22,10 @@ pub async fn market(State(shared): State<Arc<Shared>>, Path(condition): Path<Str
     let Ok(condition) = ConditionId::parse_padded(&condition) else {
         return reply::clob_error(400, "invalid condition id");
     };
+    let delays = shared.switches().taker_delay_millis > 0;
     let world = shared.world();
     match world.registry.condition(condition) {
-        Some((_, market)) => reply::ok(&clob_market(market, world.now())),
+        Some((_, market)) => reply::ok(&clob_market(market, world.now(), delays)),
         None => reply::clob_error(404, "market not found"),
     }
 }
@@ -34,7 +35,7 @@ pub const fn fee_flag(market: &Market) -> u32 {
     if market.fee_rate > 0 { 1_000 } else { 0 }
 }
 
-fn clob_market(market: &Market, now: Timestamp) -> ClobMarket {
+fn clob_market(market: &Market, now: Timestamp, delays: bool) -> ClobMarket {
     let rate = |micro| Some(Rate::from_micro(micro));
     let flag = rate(i64::from(fee_flag(market)) * 1_000_000);
     let token = |n: usize| ClobToken {
@@ -55,7 +56,7 @@ fn clob_market(market: &Market, now: Timestamp) -> ClobMarket {
             exponent: rate(1_000_000),
             taker_only: Some(true),
         }),
-        taker_delay: Some(false),
+        taker_delay: Some(delays),
         min_order_age: None,
         game_start: None,
         version: Some(market.version.as_str().to_owned()),

@@ -52,6 +52,7 @@ fn select(
     let named = conditions.is_some() || !tokens.is_empty() || !slugs.is_empty();
     let closed = params.read::<bool>("closed")?.or((!named).then_some(false));
 
+    let hold_millis = shared.switches().hold_millis;
     let world = shared.world();
     let now = world.now();
     let mut page = GammaPage { markets: Vec::new(), next_cursor: None };
@@ -68,12 +69,12 @@ fn select(
             break;
         }
         let at = MarketRef(u32::try_from(n).unwrap_or(u32::MAX));
-        page.markets.push(row(&world, at, market, now));
+        page.markets.push(row(&world, at, market, now, hold_millis));
     }
     Ok(page)
 }
 
-fn row(world: &World, at: MarketRef, market: &Market, now: Timestamp) -> GammaMarket {
+fn row(world: &World, at: MarketRef, market: &Market, now: Timestamp, hold_millis: u32) -> GammaMarket {
     let open = market.accepts_orders(now);
     let ids: Vec<AssetId> = market.outcomes.iter().map(|o| o.token.clone()).collect();
     let (clob_token_ids, position_ids) = match market.version {
@@ -103,7 +104,7 @@ fn row(world: &World, at: MarketRef, market: &Market, now: Timestamp) -> GammaMa
         neg_risk: Some(market.neg_risk),
         order_min_size: Some(market.min_size),
         order_price_min_tick_size: Some(market.tick.lowest()),
-        seconds_delay: None,
+        seconds_delay: (hold_millis > 0).then(|| Rate::from_micro(i64::from(hold_millis) * 1_000)),
         fees_enabled: Some(market.fee_rate > 0),
         fee_type: None,
         fee_schedule: (market.fee_rate > 0).then_some(FeeSchedule {

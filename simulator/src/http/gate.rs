@@ -12,7 +12,7 @@ use axum::{
 use super::reply;
 use crate::{
     keys::ApiKey,
-    limits::{Spends, Standing, Tier},
+    limits::{Spends, Taken, Tier},
     modes::{Asks, Mode},
     shared::{Shared, lock},
 };
@@ -75,7 +75,7 @@ pub fn admit(shared: &Shared, asks: impl FnOnce() -> Asks) -> Result<(), Box<Res
 
 /// What the answer to a signer's request must say of its tokens.
 #[derive(Debug, Clone, Copy)]
-pub struct Tokens(Option<(Tier, Standing)>);
+pub struct Tokens(Option<(Tier, Taken)>);
 
 /// Takes a signer's tokens, all or none.
 ///
@@ -85,11 +85,11 @@ pub fn spend(shared: &Shared, key: &ApiKey, spends: Spends, n: usize) -> Result<
     let tier = shared.switches().tier;
     let now = shared.clock.now();
     let taken = lock(&shared.buckets).take(tier, key.address, spends, n, now);
-    let tokens = Tokens(taken.map(|standing| (tier, standing)));
+    let tokens = Tokens(taken.map(|taken| (tier, taken)));
     match taken {
-        Some(standing) if !standing.passes => {
+        Some(taken) if !taken.passes => {
             let refused = tokens.told(reply::clob_error(429, "rate limit exceeded"));
-            Err(Box::new(later(refused, standing.retry_after)))
+            Err(Box::new(later(refused, taken.retry_after)))
         }
         _ => Ok(tokens),
     }
@@ -98,12 +98,12 @@ pub fn spend(shared: &Shared, key: &ApiKey, spends: Spends, n: usize) -> Result<
 impl Tokens {
     /// The answer, with the headers.
     pub fn told(self, mut answer: Response) -> Response {
-        let Some((tier, standing)) = self.0 else { return answer };
+        let Some((tier, taken)) = self.0 else { return answer };
         let headers = answer.headers_mut();
-        headers.insert("poly-ratelimit-remaining", HeaderValue::from(standing.remaining));
-        headers.insert("poly-ratelimit-reset", HeaderValue::from(standing.reset));
+        headers.insert("poly-ratelimit-remaining", HeaderValue::from(taken.remaining));
+        headers.insert("poly-ratelimit-reset", HeaderValue::from(taken.reset));
         headers.insert("poly-ratelimit-tier", HeaderValue::from_static(tier.as_str()));
-        if standing.low {
+        if taken.low {
             headers.insert("poly-ratelimit-warning", HeaderValue::from_static("approaching the limit"));
         }
         answer
