@@ -93,6 +93,39 @@ async fn cancels_of_a_market_leave_others_alone_and_say_what_was_not_cancelled()
 }
 
 #[tokio::test]
+async fn listings_begin_at_one_cursor_end_at_another_and_refuse_all_others() {
+    let stage = Stage::new(&QUIET).await;
+    let mut trader = stage.trader_of(1, SignatureType::Safe).await;
+    let orders: Vec<_> = (0..120).map(|_| trader.limit(Side::Buy, "0.10", "5")).collect();
+    for batch in orders.chunks(15) {
+        assert_eq!(stage.batch(&trader, &batch.iter().collect::<Vec<_>>()).await.status, 200);
+    }
+    let page = async |query: &str| {
+        let path = "/data/orders";
+        let headers = venue::signing::l2_headers(&trader.creds, stage.now(), "GET", path, b"").unwrap();
+        let mut request = client().get(format!("{}{path}{query}", stage.simulator.base_url));
+        for (name, value) in headers {
+            use secrecy::ExposeSecret as _;
+            request = request.header(name, value.expose_secret());
+        }
+        let answer = request.send().await.unwrap();
+        let status = answer.status().as_u16();
+        (status, serde_json::from_str::<Value>(&answer.text().await.unwrap()).unwrap())
+    };
+    let first = page("?next_cursor=MA==").await.1;
+    assert_eq!((&first["count"], &first["limit"]), (&json!(100), &json!(100)));
+    assert_eq!(first, page("").await.1);
+    let next = first["next_cursor"].as_str().unwrap();
+    let second = page(&format!("?next_cursor={next}")).await.1;
+    assert_eq!((&second["count"], &second["next_cursor"]), (&json!(20), &json!("LTE=")));
+    assert_eq!(page("?next_cursor=LTE=").await.1["data"], json!([]));
+    assert_eq!(page("?next_cursor=what").await.0, 400);
+    let one = page(&format!("?id={}", orders[7].id)).await.1;
+    assert_eq!((&one["count"], &one["data"][0]["id"]), (&json!(1), &json!(orders[7].id)));
+    assert_eq!(page(&format!("?asset_id={NO}")).await.1["count"], 0);
+}
+
+#[tokio::test]
 async fn as_many_orders_are_cancelled_at_once_as_the_switch_says() {
     let stage = Stage::new(&QUIET).await;
     let trader = stage.trader(1).await;

@@ -111,8 +111,11 @@ pub async fn closed_only(
 ) -> Response {
     match authenticate(&shared, &headers, method.as_str(), uri.path(), &body) {
         Ok(key) => {
-            let standing = shared.world().exchange.account(key.address).standing;
-            reply::ok(&serde_json::json!({ "closed_only": standing == Standing::ClosedOnly }))
+            let world = shared.world();
+            // The key's own address, and the wallet it trades for.
+            let wallets = [key.address, world.wallet_of(&key.id, key.address)];
+            let closed = wallets.iter().any(|w| world.exchange.account(*w).standing == Standing::ClosedOnly);
+            reply::ok(&serde_json::json!({ "closed_only": closed }))
         }
         Err(refused) => *refused,
     }
