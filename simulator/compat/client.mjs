@@ -16,8 +16,7 @@ const HOST = process.env.SIMULATOR;
 const MARKETS = JSON.parse(process.env.MARKETS);
 const PLAIN = MARKETS.plain;
 const CHAIN = 137;
-const BUY = Side?.BUY ?? "BUY";
-const SELL = Side?.SELL ?? "SELL";
+const { BUY, SELL } = Side;
 // Keys of nobody, and not those of the Python suite's traders.
 const KEYS = [0x5a11ce, 0x5b0b, 0x5ca11, 0x5d00d].map((n) => `0x${n.toString(16).padStart(64, "0")}`);
 const WALLETS = { 1: `0x${"b1".repeat(20)}`, 2: `0x${"b2".repeat(20)}`, 3: `0x${"b3".repeat(20)}` };

@@ -38,7 +38,7 @@ HOST = os.environ["SIMULATOR"]
 MARKETS = json.loads(os.environ["MARKETS"])
 PLAIN = MARKETS["plain"]
 CHAIN = 137
-# Public development keys of a test node; any key would do.
+# Keys of nobody: any would do.
 KEYS = ["0x" + f"{n:064x}" for n in (0xA11CE, 0xB0B, 0xCA11, 0xD00D)]
 WALLETS = {1: "0x" + "a1" * 20, 2: "0x" + "a2" * 20, 3: "0x" + "a3" * 20}
 

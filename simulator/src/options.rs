@@ -22,7 +22,13 @@ use schemas::Timestamp;
 use serde::{Deserialize, Serialize};
 use venue::signing::ExchangeTable;
 
-use crate::{exchange::Rules, limits::Tier, playback::Speed, seeded::Seeding};
+use crate::{
+    exchange::Rules,
+    faults::{stream::StreamWeather, weather::Weather},
+    limits::Tier,
+    playback::Speed,
+    seeded::Seeding,
+};
 
 /// Where the prints come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,6 +85,10 @@ pub struct Options {
     pub rules: Rules,
     /// What can be switched while it runs.
     pub switches: Switches,
+    /// Faults by seed, from the start; [`crate::outcomes`] makes them from a recording.
+    pub weather: Weather,
+    /// Mishaps of the user stream by seed, from the start.
+    pub stream_weather: StreamWeather,
     /// The exchanges that orders are signed for.
     pub exchanges: ExchangeTable,
     /// A file that remembers epoch, API keys and orders over a restart. Without it nothing is remembered.
@@ -86,7 +96,7 @@ pub struct Options {
 }
 
 impl Default for Options {
-    /// Seeded leaders with ten minutes of past, on a free port, without memory.
+    /// Seeded leaders with ten minutes of past, on a free port, without memory, in fair weather.
     fn default() -> Self {
         Self {
             port: 0,
@@ -96,6 +106,8 @@ impl Default for Options {
             keep_rows: 1_000_000,
             rules: Rules::default(),
             switches: Switches::default(),
+            weather: Weather::default(),
+            stream_weather: StreamWeather::default(),
             exchanges: ExchangeTable::default(),
             state: None,
         }

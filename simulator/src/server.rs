@@ -177,6 +177,8 @@ impl Builder {
             tracing::info!(orders = known, "the simulator knows its orders again");
         }
         let shared = Shared::new(world, keys, options.switches, journal, clock, options.exchanges);
+        shared.set_weather(options.weather);
+        lock(&shared.stream_faults).set_weather(options.stream_weather);
         Ok(Handle { shared: Arc::new(shared), report: Arc::new(report), epoch })
     }
 

@@ -201,8 +201,10 @@ impl Shared {
 
     /// Changes the weather.
     pub fn set_weather(&self, weather: Weather) {
-        *lock(&self.sky) = Sky::under(weather);
-        self.armed.store(true, Ordering::Release);
+        let sky = Sky::under(weather);
+        let waits = !sky.is_fair() || !lock(&self.faults).waiting().is_empty();
+        *lock(&self.sky) = sky;
+        self.armed.store(waits, Ordering::Release);
     }
 
     /// The weather.

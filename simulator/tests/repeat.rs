@@ -86,12 +86,11 @@ fn venue(seed: u64, clock: &VirtualClock) -> Handle {
             tier: Tier::Standard,
             ..Switches::documented()
         },
+        weather: weather(seed),
+        stream_weather: mishaps(seed),
         ..simulator::Options::default()
     };
-    let handle = Simulator::builder().options(options).clock(Arc::new(clock.clone())).build().unwrap();
-    handle.weather(weather(seed));
-    handle.stream_weather(mishaps(seed));
-    handle
+    Simulator::builder().options(options).clock(Arc::new(clock.clone())).build().unwrap()
 }
 
 struct Player {
