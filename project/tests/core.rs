@@ -62,6 +62,43 @@ fn attempts_of_a_close_are_summed_and_the_newest_says_the_status() {
     assert_eq!(row.attempts, 2);
 }
 
+/// A close that sold 4 of 10 before its market ended: the row that says so was never sent, and hides no order.
+#[test]
+fn what_tells_the_end_of_a_close_hides_no_order_of_it() {
+    let first = sale(tenant(1), 9, 0, 10);
+    let end = OrderState {
+        status: OrderStatus::Cancelled,
+        reason: Some("market_ended".into()),
+        limit: schemas::Price::ZERO,
+        order_id: None,
+        order_type: None,
+        ..sale(tenant(1), 9, 1, 6)
+    };
+    let sold = later(&first, OrderStatus::Cancelled, 4);
+    let row = attempts([first.clone(), sold.clone(), end]).row().unwrap();
+    assert_eq!((row.order_id, row.price, row.synced_at), (first.order_id, first.limit, sold.synced_at));
+    assert_eq!((row.status, row.reason.as_deref()), (OrderStatus::Cancelled, Some("market_ended")));
+    assert_eq!((row.shares, row.filled_shares), (Shares::from_units(10), Shares::from_units(4)));
+}
+
+#[test]
+fn what_is_left_under_a_hundredth_of_a_share_is_dust() {
+    use Lifecycle::{Closed, Dust, Open};
+    let mut sold = part(4, Side::Sell, 0, true);
+    let mut with = |micro: i64| {
+        sold.filled = Shares::from_micro(micro);
+        lifecycles(&[part(1, Side::Buy, 5, true), part(2, Side::Buy, 5, true), sold.clone()])
+    };
+    assert_eq!(with(9_990_001), [Some(Closed), Some(Dust), Some(Closed)]);
+    assert_eq!(with(9_990_000), [Some(Closed), Some(Open), Some(Closed)]);
+    // The first purchase is sold but for as little; the position is not.
+    assert_eq!(with(4_999_999), [Some(Open), Some(Open), Some(Closed)]);
+    // What was never sold is small, and no dust: it was bought so.
+    let mut small = part(1, Side::Buy, 0, true);
+    small.filled = Shares::from_micro(9_999);
+    assert_eq!(lifecycles(&[small]), [Some(Open)]);
+}
+
 #[test]
 fn an_older_revision_changes_nothing() {
     let first = order(tenant(1), 1, 5);

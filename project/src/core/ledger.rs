@@ -40,10 +40,12 @@ impl Attempts {
     pub fn row(&self) -> Option<LedgerRow> {
         let (_, first) = self.0.first_key_value()?;
         let (_, newest) = self.0.last_key_value()?;
+        // What is told of a close's end was never sent: the order is the one before.
+        let went = self.0.values().rev().find(|a| a.order_id.is_some()).unwrap_or(newest);
         let earlier = || self.0.values().filter(|a| a.attempt != newest.attempt);
         let sum_shares = |of: fn(&OrderState) -> Shares| self.0.values().map(of).sum::<Shares>();
         let sum_usdc = |of: fn(&OrderState) -> Usdc| self.0.values().map(of).sum::<Usdc>();
-        let asked = newest.limit.cost(newest.shares, Round::Nearest).unwrap_or_default();
+        let asked = went.limit.cost(newest.shares, Round::Nearest).unwrap_or_default();
         Some(LedgerRow {
             account: first.billing_account_id,
             user: first.created_by_user_id,
@@ -56,19 +58,19 @@ impl Attempts {
             asset: first.asset.clone(),
             side: first.side,
             mode: first.mode,
-            price: newest.limit,
+            price: went.limit,
             shares: earlier().map(|a| a.filled_shares).sum::<Shares>().saturating_add(newest.shares),
             size: earlier().map(|a| a.filled_usdc).sum::<Usdc>().saturating_add(asked),
             filled_shares: sum_shares(|a| a.filled_shares),
             filled_usdc: sum_usdc(|a| a.filled_usdc),
             fees: sum_usdc(|a| a.fees_usdc),
-            order_id: newest.order_id,
+            order_id: went.order_id,
             status: newest.status,
             reason: newest.reason.clone(),
             attempts: i32::try_from(self.0.len()).unwrap_or(i32::MAX),
             observed_at: first.origin.observed_at,
             created_at: self.0.values().map(|a| a.created_at).min().unwrap_or(first.created_at),
-            synced_at: newest.synced_at,
+            synced_at: went.synced_at,
             changed_at: self.0.values().map(|a| a.changed_at).max().unwrap_or(newest.changed_at),
         })
     }
@@ -99,7 +101,7 @@ pub struct LedgerRow {
     pub side: Side,
     /// Whether real money moves.
     pub mode: Mode,
-    /// The newest attempt's limit.
+    /// The limit of the newest attempt that went to the venue, or of the newest.
     pub price: Price,
     /// What earlier attempts filled and the newest asks for.
     pub shares: Shares,
@@ -111,7 +113,7 @@ pub struct LedgerRow {
     pub filled_usdc: Usdc,
     /// Fees paid, over all attempts.
     pub fees: Usdc,
-    /// The newest attempt's id at the venue.
+    /// The venue's id of the newest attempt that went there.
     pub order_id: Option<OrderId>,
     /// The newest attempt's status.
     pub status: OrderStatus,
@@ -123,7 +125,7 @@ pub struct LedgerRow {
     pub observed_at: Timestamp,
     /// When the first attempt was committed.
     pub created_at: Timestamp,
-    /// When the venue last confirmed the newest attempt.
+    /// When the venue last confirmed that one.
     pub synced_at: Option<Timestamp>,
     /// When an attempt last changed.
     pub changed_at: Timestamp,

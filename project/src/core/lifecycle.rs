@@ -5,6 +5,9 @@ use std::cmp::Ordering;
 
 use schemas::{IdempotencyKey, Shares, Side, Timestamp};
 
+/// The least that can be sold: 0.01 share.
+const LEAST_SHARES: Shares = Shares::from_micro(10_000);
+
 /// The value of `position_lifecycle`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lifecycle {
@@ -14,6 +17,8 @@ pub enum Lifecycle {
     Closing,
     /// What was bought is sold.
     Closed,
+    /// What was bought is sold but for less than 0.01 share, which nobody can sell.
+    Dust,
 }
 
 impl Lifecycle {
@@ -23,6 +28,7 @@ impl Lifecycle {
             Self::Open => "open",
             Self::Closing => "closing",
             Self::Closed => "closed",
+            Self::Dust => "dust",
         }
     }
 }
@@ -45,11 +51,16 @@ pub struct Part {
 /// Where each row of one position stands, in the order given. Sales use up the oldest purchases first, so the
 /// answer depends on the rows alone and not on the order in which they were learned of.
 ///
+/// What is left of a position that was sold but for less than 0.01 share is `dust`.
+///
 /// A sale is `closing` until it is final, then `closed` if it sold anything; a row that filled nothing stands
 /// nowhere.
 pub fn lifecycles(position: &[Part]) -> Vec<Option<Lifecycle>> {
     let is_sale = |part: &&Part| part.side == Side::Sell;
     let mut sold = position.iter().filter(is_sale).map(|part| part.filled).sum::<Shares>();
+    let bought =
+        position.iter().filter(|part| part.side == Side::Buy).map(|part| part.filled).sum::<Shares>();
+    let is_dust = sold.is_positive() && bought.minus_or_zero(sold) < LEAST_SHARES;
     let selling = position.iter().filter(is_sale).any(|part| !part.is_final);
     let mut order: Vec<usize> = (0..position.len()).collect();
     order.sort_by(|a, b| age(&position[*a], &position[*b]));
@@ -66,6 +77,7 @@ pub fn lifecycles(position: &[Part]) -> Vec<Option<Lifecycle>> {
                 Some(match (used_up, selling) {
                     (true, _) => Lifecycle::Closed,
                     (false, true) => Lifecycle::Closing,
+                    (false, false) if is_dust => Lifecycle::Dust,
                     (false, false) => Lifecycle::Open,
                 })
             }
