@@ -5,7 +5,8 @@
 //! - **Comes out**: orders at the venue; `orders` in the log, every step of each, through an outbox; what cannot be
 //!   read, in `dead-letters`.
 //! - **Remembers**: nothing outside the ledger (schema `execution` of Postgres): attempts with the exact bytes that are
-//!   sent, positions, budgets, who owns which partition and how far it is taken, intents that wait.
+//!   sent, positions, what is due of them and how far that is sold, budgets, who owns which partition and how far it is
+//!   taken, intents that wait.
 //! - **When it dies**: the next owner of a partition bumps its epoch, so that the old one commits nothing more; asks the
 //!   venue about every attempt that is reserved, submitted or unknown; sends only after the old lease has ended; and
 //!   reads on from the stored offset.

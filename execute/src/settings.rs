@@ -25,7 +25,7 @@ pub struct Settings {
     pub looks: usize,
     /// How often the reconciler asks for what is due.
     pub tick: Duration,
-    /// How often the outbox and the intents that wait are looked at by themselves; commits wake them besides.
+    /// How often the outbox, intents that wait and closes are looked at by themselves; commits wake them besides.
     pub relay: Duration,
     /// How often balances are read, refusals tried again, published records forgotten.
     pub housekeeping: Duration,

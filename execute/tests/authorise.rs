@@ -13,7 +13,8 @@ use common::{Tenant, facts, grant, inserted, keyring, price, shares, usdc};
 use execute::core::{
     Attempt, Snapshot,
     authorise::{Asked, Authorised, Replaced, authorise},
-    gate::{Step, Wait, denial, gate},
+    close::{Close, plan::Sale},
+    gate::{Step, Wait, close_of, denial, gate},
     position::Position,
     snapshot::{Grant, Readiness},
 };
@@ -41,12 +42,24 @@ fn granted(change: impl FnOnce(&mut Grant)) -> Result<Usdc, Denial> {
     })
 }
 
-/// The answer to a SELL of half of what is held: 20 shares of which 6 are being sold.
+/// The answer to a SELL that its close has planned: 10 shares at 0.47.
 fn close_answer(change: impl FnOnce(&mut Snapshot)) -> Result<Authorised, Denial> {
     let tenant = Tenant::new(1);
-    let mut snapshot = holding(&tenant, "20", "8");
+    let mut snapshot = tenant.snapshot();
     change(&mut snapshot);
-    authorise(&snapshot, Asked::Close(&tenant.close(9, 1, 2, "0.50")))
+    let head = tenant.close(9, 1, 2, "0.50").head;
+    let made = Box::new(Close::new(close_of(&head), head.condition_id, 0, common::START));
+    let sale = Sale {
+        head,
+        facts: facts(1),
+        limit: price("0.47"),
+        shares: shares("10"),
+        order_type: OrderType::Fak,
+        expires_at: None,
+        at_floor: false,
+        made,
+    };
+    authorise(&snapshot, Asked::Sell(&sale))
 }
 
 fn holding(tenant: &Tenant, held: &str, cost: &str) -> Snapshot {
@@ -273,83 +286,6 @@ fn a_close_is_stopped_by_halt_wallet_revocation_and_scope() {
         close_answer(|s| s.grant.as_mut().unwrap().scopes = vec!["poly:trade:buy".into()]),
         Err(Denial::ScopeMissing)
     );
-}
-
-#[test]
-fn a_close_sells_of_what_is_held_and_not_being_sold() {
-    let tenant = Tenant::new(1);
-    let keyring = keyring(&[(1, &tenant)]);
-    let mut snapshot = holding(&tenant, "20", "8");
-    let first = inserted(&mut snapshot, tenant.close(8, 3, 10, "0.50"), &keyring);
-    assert_eq!((first.status, first.shares, first.side), (OrderStatus::Reserved, shares("6"), Side::Sell));
-    // Half of the 14 that are not being sold yet.
-    let second = inserted(&mut snapshot, tenant.close(9, 1, 2, "0.50"), &keyring);
-    assert_eq!(second.shares, shares("7"));
-    let third = inserted(&mut snapshot, tenant.close(10, 1, 1, "0.50"), &keyring);
-    assert_eq!(third.shares, shares("7"));
-    let fourth = inserted(&mut snapshot, tenant.close(11, 1, 1, "0.50"), &keyring);
-    assert_eq!(denial(&fourth), Some(Denial::Dust));
-}
-
-#[test]
-fn a_close_of_nothing_says_so() {
-    let tenant = Tenant::new(1);
-    let close = tenant.close(9, 1, 1, "0.50");
-    let ask = |s: &Snapshot| authorise(s, Asked::Close(&close)).map(|a| a.shares);
-    assert_eq!(ask(&tenant.snapshot()), Err(Denial::SellWithoutPosition));
-    // A BUY that is still on its way may become a position: that is not nothing.
-    let mut snapshot = tenant.snapshot();
-    snapshot.admit(&alive(&tenant, tenant.buy(1, "10", "0.50")));
-    assert_eq!(ask(&snapshot), Err(Denial::Dust));
-    assert_eq!(ask(&holding(&tenant, "0.009", "0.001")), Err(Denial::Dust));
-    assert_eq!(ask(&holding(&tenant, "0.019", "0.001")), Ok(shares("0.01")));
-    // What another target opened is not this one's to close.
-    let mut other = holding(&tenant, "20", "8");
-    other.positions = other
-        .positions
-        .into_values()
-        .map(|p| ((TargetId::of_wallet(common::wallet(2)), common::asset(1, 1)), p))
-        .collect();
-    assert_eq!(ask(&other), Err(Denial::SellWithoutPosition));
-}
-
-#[test]
-fn a_close_without_market_data_waits_where_there_is_something_to_sell() {
-    let tenant = Tenant::new(1);
-    let keyring = keyring(&[(1, &tenant)]);
-    let mut close = tenant.close(9, 1, 1, "0.50");
-    close.facts = None;
-    let steps = gate(&mut holding(&tenant, "20", "8"), &close.clone().into(), 0, &keyring).unwrap();
-    assert_eq!(steps, [Step::Defer(Wait::Market)]);
-    let denied = inserted(&mut tenant.snapshot(), close, &keyring);
-    assert_eq!(denial(&denied), Some(Denial::SellWithoutPosition));
-    let mut close = tenant.close(9, 1, 1, "0.50");
-    close.sale_price = None;
-    let steps = gate(&mut holding(&tenant, "20", "8"), &close.into(), 0, &keyring).unwrap();
-    assert_eq!(steps, [Step::Defer(Wait::Market)]);
-}
-
-#[test]
-fn an_amended_close_is_the_next_attempt_once_the_last_is_final() {
-    let tenant = Tenant::new(1);
-    let keyring = keyring(&[(1, &tenant)]);
-    let mut snapshot = holding(&tenant, "20", "8");
-    let first = inserted(&mut snapshot, tenant.close(9, 60, 200, "0.50"), &keyring);
-    assert_eq!(first.shares, shares("6"));
-    let mut amended = tenant.close(9, 40, 140, "0.50");
-    amended.head.revision = 1;
-    let steps = gate(&mut snapshot, &amended.clone().into(), 0, &keyring).unwrap();
-    assert_eq!(steps, [Step::Defer(Wait::Order(first.key()))]);
-    // It filled: 14 are left, of which 40/140 go.
-    let mut snapshot = holding(&tenant, "14", "5.6");
-    let ended = Attempt { status: OrderStatus::Filled, is_final: true, filled_shares: shares("6"), ..first };
-    snapshot.named.insert(ended.key(), ended);
-    let second = inserted(&mut snapshot, amended.clone(), &keyring);
-    assert_eq!((second.attempt, second.shares), (1, shares("4")));
-    assert!(matches!(
-        gate(&mut snapshot, &amended.into(), 0, &keyring).unwrap().as_slice(),
-        [Step::Nothing(_)]
-    ));
 }
 
 #[test]

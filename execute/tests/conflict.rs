@@ -17,8 +17,9 @@ use common::{
     Tenant, keyring,
     ledger::{Held, Ledger},
 };
-use execute::store::Gated;
-use sqlx::AssertSqlSafe;
+use execute::{StoreError, store::Gated};
+use schemas::Side;
+use sqlx::{AssertSqlSafe, PgPool};
 
 #[tokio::test]
 async fn a_row_that_another_writes_between_look_and_insert_means_not_placed() {
@@ -46,8 +47,19 @@ async fn a_row_that_another_writes_between_look_and_insert_means_not_placed() {
 
     let intent = tenant.buy(1, "10", "0.50");
     let gate = tokio::spawn(async move { (held.gate(vec![intent.into()], &keyring).await, held) });
+    somebody_waits(admin, || gate.is_finished()).await;
+    another.commit().await.unwrap();
+
+    let (gated, held) = gate.await.unwrap();
+    let gated = gated.unwrap();
+    assert!(matches!(gated.as_slice(), [Gated::Nothing(_)]), "{gated:?}");
+    assert_eq!(ledger.attempt(&placed).await, placed, "the row is the other's");
+    assert!(held.store.outbox_next(0, 10).await.unwrap().is_empty(), "what was not placed is not told");
+}
+
+async fn somebody_waits(admin: &PgPool, is_finished: impl Fn() -> bool) {
     testkit::wait_for("the gate to wait for the other's row", Duration::from_secs(20), async || {
-        assert!(!gate.is_finished(), "the gate did not wait");
+        assert!(!is_finished(), "the gate did not wait");
         sqlx::query_scalar::<_, bool>(
             "select exists (select from pg_stat_activity
                  where datname = current_database() and wait_event_type = 'Lock' and usename = 'executor')",
@@ -57,11 +69,46 @@ async fn a_row_that_another_writes_between_look_and_insert_means_not_placed() {
         .unwrap()
     })
     .await;
-    another.commit().await.unwrap();
+}
 
-    let (gated, held) = gate.await.unwrap();
-    let gated = gated.unwrap();
+/// The same for what is due: it is not due twice, and nothing is sold for it from here.
+#[tokio::test]
+async fn a_due_that_another_writes_between_look_and_insert_is_due_once() {
+    let ledger = Ledger::postgres().await;
+    let Ledger::Postgres { admin, .. } = &ledger else { panic!("no database") };
+    let tenant = Tenant::new(1);
+    let keyring = keyring(&[(1, &tenant)]);
+    ledger.add(1, &tenant).await;
+    let mut held = Held::claim(&ledger, 0, "a").await;
+    held.place(tenant.buy(1, "10", "0.50"), &keyring).await;
+    let intent = tenant.close(2, 1, 1, "0.50");
+    held.gate(vec![intent.clone().into()], &keyring).await.unwrap();
+    // The same due again, as another writes it: there, and not committed yet.
+    let rewind = "create table another as select * from execution.dues; delete from execution.dues;
+                  delete from execution.closes; delete from execution.outbox";
+    sqlx::raw_sql(rewind).execute(admin).await.unwrap();
+    let mut another = admin.begin().await.unwrap();
+    sqlx::raw_sql("insert into execution.dues select * from another").execute(&mut *another).await.unwrap();
+
+    let gate = tokio::spawn({
+        let (intent, keyring) = (intent.clone(), keyring.clone());
+        async move { (held.gate(vec![intent.into()], &keyring).await, held) }
+    });
+    somebody_waits(admin, || gate.is_finished()).await;
+    another.commit().await.unwrap();
+    let (gated, mut held) = gate.await.unwrap();
+    let error = gated.unwrap_err();
+    assert!(
+        matches!(error, StoreError::Changed(key) if key.idempotency_key == intent.head.idempotency_key),
+        "{error}"
+    );
+    assert!(held.store.outbox_next(0, 10).await.unwrap().is_empty(), "nothing of it stayed");
+    let gated = held.gate(vec![intent.into()], &keyring).await.unwrap();
     assert!(matches!(gated.as_slice(), [Gated::Nothing(_)]), "{gated:?}");
-    assert_eq!(ledger.attempt(&placed).await, placed, "the row is the other's");
-    assert!(held.store.outbox_next(0, 10).await.unwrap().is_empty(), "what was not placed is not told");
+    let sells: i64 = sqlx::query_scalar("select count(*) from execution.orders where side = $1")
+        .bind(Side::Sell.as_str())
+        .fetch_one(admin)
+        .await
+        .unwrap();
+    assert_eq!(sells, 0);
 }

@@ -94,6 +94,13 @@ fn attempts(gated: &[Gated]) -> Vec<Attempt> {
         .collect()
 }
 
+/// The one SELL that was committed.
+fn only_sell(gated: &[Gated]) -> Attempt {
+    let sells: Vec<Attempt> = attempts(gated).into_iter().filter(|a| a.side == Side::Sell).collect();
+    let [sell] = sells.as_slice() else { panic!("not one SELL: {gated:?}") };
+    sell.clone()
+}
+
 fn buys(tenant: &Tenant, fills: std::ops::Range<u32>, size: &str, limit: &str) -> Vec<IntentsEvent> {
     fills.map(|fill| tenant.buy(fill, size, limit).into()).collect()
 }
@@ -423,25 +430,27 @@ async fn positions_follow_fills(ledger: Ledger) {
     let part = step(&buy, &filled(&buy, ClobOrderStatus::Live, "8", false), held.now);
     assert_eq!(part.status, OrderStatus::PartiallyFilled);
     held.store.record(&buy, &part).await.unwrap();
-    // 8 are held: half of them are 4.
-    let close = held.place(tenant.close(2, 1, 2, "0.50"), &keyring).await;
-    assert_eq!(close.shares, shares("4"));
+    // 8 are held: a quarter of them are 2, and the BUY is left alone.
+    let mut quarter = tenant.close(2, 1, 4, "0.50");
+    quarter.flat = true;
+    let close = only_sell(&held.gate(vec![quarter.into()], &keyring).await.unwrap());
+    assert_eq!(close.shares, shares("2"));
     let whole = step(&part, &filled(&part, ClobOrderStatus::Matched, "20", true), held.now);
     assert_eq!(whole.status, OrderStatus::Filled);
     held.store.record(&part, &whole).await.unwrap();
-    // 20 are held, 4 of them being sold.
-    let all = held.place(tenant.close(3, 1, 1, "0.50"), &keyring).await;
-    assert_eq!(all.shares, shares("16"));
-    let sold = step(&close, &filled(&close, ClobOrderStatus::Matched, "4", false), held.now);
+    // 20 are held, 2 of them being sold: the rest is due, and goes when that is known.
+    let gated = held.gate(vec![tenant.close(3, 1, 1, "0.50").into()], &keyring).await.unwrap();
+    assert_eq!(gated, [Gated::Owed(shares("18"))]);
+    let sold = step(&close, &filled(&close, ClobOrderStatus::Matched, "2", false), held.now);
     held.store.record(&close, &sold).await.unwrap();
-    // Its trade failed: the four are back, and nobody sells them.
-    let failed = Fills { failed: shares("4"), ..Fills::default() };
-    let event = Event::Seen(Seen { status: ClobOrderStatus::Matched, matched: shares("4"), fills: failed });
+    // Its trade failed: the two are back, and due again.
+    let failed = Fills { failed: shares("2"), ..Fills::default() };
+    let event = Event::Seen(Seen { status: ClobOrderStatus::Matched, matched: shares("2"), fills: failed });
     let back = step(&sold, &event, held.now);
     assert_eq!((back.status, back.filled_shares), (OrderStatus::Cancelled, schemas::Shares::ZERO));
     held.store.record(&sold, &back).await.unwrap();
-    let rest = held.place(tenant.close(4, 1, 1, "0.50"), &keyring).await;
-    assert_eq!(rest.shares, shares("4"));
+    let rest = only_sell(&held.turns(&keyring).await);
+    assert_eq!((rest.shares, rest.attempt), (shares("20"), 1));
     // The cost of what is held counts against the policy's cap: $8 and this one's $5.
     let mut intent = tenant.buy(5, "10", "0.50");
     intent.max_usdc_per_token = usdc("12.99");

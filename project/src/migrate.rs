@@ -33,12 +33,13 @@ macro_rules! page {
 }
 
 /// Every migration, in order. A released page never changes.
-pub(crate) const PAGES: [Page; 5] = [
+pub(crate) const PAGES: [Page; 6] = [
     page!(1, "0001_accounts", projection: false),
     page!(2, "0002_execution", projection: false),
     page!(3, "0003_projection", projection: true),
     page!(4, "0004_policies", projection: false),
     page!(5, "0005_api", projection: false),
+    page!(6, "0006_closes", projection: false),
 ];
 
 /// Why a database is not as this program needs it.

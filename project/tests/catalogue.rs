@@ -42,10 +42,16 @@ executor    billing_accounts             update(gate_lock)
 executor    execution.budgets            insert
 executor    execution.budgets            select
 executor    execution.budgets            update
+executor    execution.closes             insert
+executor    execution.closes             select
+executor    execution.closes             update
 executor    execution.deferred           delete
 executor    execution.deferred           insert
 executor    execution.deferred           select
 executor    execution.deferred           update
+executor    execution.dues               insert
+executor    execution.dues               select
+executor    execution.dues               update
 executor    execution.intent_offsets     insert
 executor    execution.intent_offsets     select
 executor    execution.intent_offsets     update
@@ -106,7 +112,9 @@ billing_accounts             operator         select   owner
 billing_accounts             projector        select   projector
 billing_accounts             tenant           all      app_user
 execution.budgets            executor         all      executor
+execution.closes             executor         all      executor
 execution.deferred           executor         all      executor
+execution.dues               executor         all      executor
 execution.intent_offsets     executor         all      executor
 execution.order_offsets      executor         all      executor
 execution.orders             executor         all      executor

@@ -88,7 +88,7 @@ const TENANT_TABLES: [(&str, &str); 11] = [
 ];
 
 /// Those that a tenant has no SELECT on.
-const CLOSED_TABLES: [&str; 11] = [
+const CLOSED_TABLES: [&str; 13] = [
     "api_outbox",
     "projection_offsets",
     "execution.orders",
@@ -99,6 +99,8 @@ const CLOSED_TABLES: [&str; 11] = [
     "execution.positions",
     "execution.deferred",
     "execution.order_offsets",
+    "execution.closes",
+    "execution.dues",
     "pg_authid",
 ];
 

@@ -92,12 +92,18 @@ pub async fn attempts(admin: &PgPool) -> Vec<Attempted> {
         .collect()
 }
 
-/// Intents that wait at the gate for an order of which nobody knows yet what became of it: account and key.
+/// Intents that wait at the gate for an order of which nobody knows yet what became of it, and closes that are due and
+/// of which nothing was told yet: account and key.
 pub async fn waiting(admin: &PgPool) -> BTreeSet<(String, String)> {
-    let rows = sqlx::query("select billing_account_id::text, idempotency_key from execution.deferred")
-        .fetch_all(admin)
-        .await
-        .unwrap();
+    let rows = sqlx::query(
+        "select billing_account_id::text, idempotency_key from execution.deferred
+         union select billing_account_id::text, idempotency_key from execution.dues d where ended is null
+             and not exists (select 1 from execution.orders o where
+                 o.billing_account_id = d.billing_account_id and o.idempotency_key = d.idempotency_key)",
+    )
+    .fetch_all(admin)
+    .await
+    .unwrap();
     rows.iter().map(|row| (row.get(0), row.get(1))).collect()
 }
 
@@ -118,6 +124,8 @@ pub async fn unsettled(admin: &PgPool, venue: &[OrderView]) -> Vec<String> {
                  and not exists (select 1 from execution.orders o where
                  o.billing_account_id = d.billing_account_id and o.idempotency_key = d.idempotency_key)
                  and not exists (select 1 from execution.deferred w where
+                 w.billing_account_id = d.billing_account_id and w.idempotency_key = d.idempotency_key)
+                 and not exists (select 1 from execution.dues w where w.ended is null and
                  w.billing_account_id = d.billing_account_id and w.idempotency_key = d.idempotency_key)
              union all select 'not in the table ' || o.idempotency_key || ' ' || o.status from execution.orders o
              where not exists (select 1 from poly_copy_trade_attempts a where

@@ -8,6 +8,8 @@ use schemas::{
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
+use super::close::Note;
+
 /// What names an attempt: unique by itself, and never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct AttemptKey {
@@ -138,6 +140,8 @@ pub struct Attempt {
     pub next_look_at: Option<Timestamp>,
     /// Whether its status is final.
     pub is_final: bool,
+    /// A close's: what is told of it besides.
+    pub note: Option<Note>,
 }
 
 /// The `send_until` of SELLs: a SELL is never too old (`behaviour.md` 4).
@@ -227,6 +231,7 @@ impl Attempt {
             answered_at: self.answered_at,
             synced_at: self.synced_at,
             changed_at: self.changed_at,
+            note: self.note.map(|n| n.to_string()),
         }
     }
 }

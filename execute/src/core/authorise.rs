@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use schemas::{
     Denial, OrderType, Placement, Price, Round, Shares, Side, TargetStatus, Timestamp, Usdc,
-    events::{CloseIntent, IntentHead, PlaceIntent},
+    events::{IntentHead, PlaceIntent},
 };
 use venue::{
     amounts::SIZE_STEP,
@@ -14,7 +14,8 @@ use venue::{
 };
 
 use super::{
-    Snapshot, close,
+    Snapshot,
+    close::plan::Sale,
     snapshot::{Readiness, notional},
 };
 
@@ -68,8 +69,8 @@ pub struct Replaced {
 pub enum Asked<'i> {
     /// A BUY, and what the order that it replaces has filled.
     Place(&'i PlaceIntent, Replaced),
-    /// A SELL. Without market facts or a sale price it is never authorised: the gate waits for them instead.
-    Close(&'i CloseIntent),
+    /// An attempt of a close. How much and at which price, the close has planned (`behaviour.md` 4).
+    Sell(&'i Sale),
 }
 
 /// Asks every rule of `behaviour.md` 5.
@@ -79,7 +80,7 @@ pub enum Asked<'i> {
 pub fn authorise(snapshot: &Snapshot, asked: Asked<'_>) -> Result<Authorised, Denial> {
     match asked {
         Asked::Place(intent, replaced) => buy(snapshot, intent, replaced),
-        Asked::Close(intent) => sell(snapshot, intent),
+        Asked::Sell(sale) => sell(snapshot, sale),
     }
 }
 
@@ -183,31 +184,21 @@ fn buy(snapshot: &Snapshot, intent: &PlaceIntent, replaced: Replaced) -> Result<
     Ok(Authorised { side: Side::Buy, limit: intent.limit, shares, amount, order_type, expires_at, cost })
 }
 
-fn sell(snapshot: &Snapshot, intent: &CloseIntent) -> Result<Authorised, Denial> {
-    let (head, switches) = (&intent.head, snapshot.switches);
+fn sell(snapshot: &Snapshot, sale: &Sale) -> Result<Authorised, Denial> {
+    let switches = snapshot.switches;
     no(switches.global_halt || switches.tenant_halt, Denial::Halted)?;
     wallet_is_ready(snapshot)?;
     // A grant that ran out does not keep anybody in a position; one that was taken back does.
     let grant = snapshot.grant.as_ref().ok_or(Denial::NoActiveGrant)?;
     no(grant.revoked, Denial::GrantRevoked)?;
     no(!grant.scopes.iter().any(|s| s == SCOPE_SELL), Denial::ScopeMissing)?;
-
-    let held = snapshot.held(head.target_id, &head.asset);
-    let buying = snapshot.is_buying(head.target_id, &head.asset);
-    no(!held.is_positive() && !buying, Denial::SellWithoutPosition)?;
-    let free = held.minus_or_zero(snapshot.selling(head.target_id, &head.asset));
-    let shares = close::due(free, intent.fraction_num, intent.fraction_den);
-    no(shares < close::LEAST_SHARES, Denial::Dust)?;
-    let (Some(facts), Some(sale)) = (&intent.facts, intent.sale_price) else {
-        return Err(Denial::TradingNotReady);
-    };
     Ok(Authorised {
         side: Side::Sell,
-        limit: close::exit_limit(sale, facts.tick, intent.exit_slippage_fraction),
-        shares,
+        limit: sale.limit,
+        shares: sale.shares,
         amount: None,
-        order_type: OrderType::Fak,
-        expires_at: None,
+        order_type: sale.order_type,
+        expires_at: sale.expires_at,
         cost: Usdc::ZERO,
     })
 }

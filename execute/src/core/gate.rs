@@ -6,17 +6,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemas::{
     BillingAccountId, ConditionId, Denial, IdempotencyKey, Mode, OrderStatus, Price, Shares, Side,
     TargetRowId, Timestamp, Usdc,
-    events::{CancelIntent, CloseIntent, IntentHead, IntentsEvent, MarketFacts, PlaceIntent},
+    events::{CancelIntent, IntentHead, IntentsEvent, MarketFacts, PlaceIntent},
 };
 use venue::order::{BuildError, OrderRequest, SignedBody};
 
 use super::{
     Attempt, AttemptKey, Authorised, Body, Snapshot,
-    attempt::{NEVER_TOO_OLD, natural_key},
+    attempt::natural_key,
     authorise::{Asked, Replaced, authorise},
-    build, follow,
+    build,
+    close::{Close, CloseName, DueKey, Note, due::voided},
+    follow,
     snapshot::{Connection, Readiness},
     transition::{Event, transition},
+    turn,
 };
 
 /// Signs an order with a connection's key. Pure CPU: it is called inside the gate's transaction.
@@ -32,10 +35,8 @@ pub trait Sign: Send + Sync {
 /// For what an intent waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wait {
-    /// For an order to end: the one it replaces, or the last attempt of the same close.
+    /// For an order to end: the one it replaces.
     Order(AttemptKey),
-    /// For the market's facts, or for a price to sell at.
-    Market,
 }
 
 impl Wait {
@@ -43,7 +44,6 @@ impl Wait {
     pub fn describe(self) -> String {
         match self {
             Self::Order(key) => format!("order:{}:{}", key.idempotency_key, key.attempt),
-            Self::Market => "market".to_owned(),
         }
     }
 }
@@ -62,6 +62,8 @@ pub enum Step {
     },
     /// The intent is kept until what it waits for has come.
     Defer(Wait),
+    /// So many shares of its position are due by it from now on.
+    Owe(Shares),
     /// Nothing: somebody else has it, or it has ended.
     Nothing(&'static str),
 }
@@ -79,12 +81,22 @@ pub const fn head_of(intent: &IntentsEvent) -> &IntentHead {
     }
 }
 
-/// The other copy that an intent names: the one it replaces or cancels.
-pub const fn names(intent: &IntentsEvent) -> Option<IdempotencyKey> {
+/// The other copy that an intent names: the one it replaces, cancels, or closes because its fill was voided.
+pub fn names(intent: &IntentsEvent) -> Option<IdempotencyKey> {
     match intent {
         IntentsEvent::PlaceIntent(i) => i.replaces,
-        IntentsEvent::CloseIntent(_) => None,
+        IntentsEvent::CloseIntent(i) => voided(i),
         IntentsEvent::CancelIntent(i) => Some(i.cancels),
+    }
+}
+
+/// The position that an intent is about.
+pub fn close_of(head: &IntentHead) -> CloseName {
+    CloseName {
+        billing_account_id: head.billing_account_id,
+        mode: head.mode,
+        target_id: head.target_id,
+        asset: head.asset.clone(),
     }
 }
 
@@ -104,6 +116,8 @@ pub struct Wanted {
     pub keys: BTreeSet<(BillingAccountId, IdempotencyKey)>,
     /// The natural keys whose attempts are asked for.
     pub naturals: BTreeSet<(BillingAccountId, String)>,
+    /// The positions whose closes are asked for, with what is alive of them; in the order in which they are locked.
+    pub closes: BTreeSet<CloseName>,
 }
 
 impl Wanted {
@@ -119,8 +133,32 @@ impl Wanted {
             wanted.keys.insert((account, head.idempotency_key));
             wanted.keys.extend(names(intent).map(|key| (account, key)));
             wanted.naturals.insert((account, natural_key(head)));
+            if !matches!(intent, IntentsEvent::PlaceIntent(_)) {
+                wanted.closes.insert(close_of(head));
+            }
         }
         wanted
+    }
+
+    /// What the closes of these positions need, their conditions and all.
+    pub fn by_closes<'c>(closes: impl IntoIterator<Item = (&'c CloseName, ConditionId)>) -> Self {
+        let mut wanted = Self::default();
+        for (name, condition) in closes {
+            wanted.tenants.insert((name.billing_account_id, name.mode));
+            wanted.conditions.insert((name.billing_account_id, condition));
+            wanted.closes.insert(name.clone());
+        }
+        wanted
+    }
+
+    /// What the closes that were read name besides: the attempts of their dues, and the BUYs that these wait for.
+    pub fn and_of(&mut self, close: &Close) {
+        let account = close.name.billing_account_id;
+        self.conditions.insert((account, close.condition_id));
+        for due in close.open() {
+            self.keys.insert((account, due.idempotency_key));
+            self.keys.extend(due.awaits.iter().map(|a| (account, a.key)));
+        }
     }
 }
 
@@ -155,18 +193,21 @@ pub fn gate(
 ) -> Result<Vec<Step>, NotLoaded> {
     match intent {
         IntentsEvent::PlaceIntent(place) => gate_place(snapshot, place, partition, keys),
-        IntentsEvent::CloseIntent(close) => gate_close(snapshot, close, partition, keys),
-        IntentsEvent::CancelIntent(cancel) => Ok(vec![gate_cancel(snapshot, cancel)]),
+        IntentsEvent::CloseIntent(close) => turn::gate_close(snapshot, close, partition, keys),
+        IntentsEvent::CancelIntent(cancel) => gate_cancel(snapshot, cancel, partition, keys),
     }
 }
 
-fn is_taken(snapshot: &Snapshot, head: &IntentHead) -> bool {
+/// Whether something was written for a fill or cause before.
+pub(super) fn is_taken(snapshot: &Snapshot, head: &IntentHead) -> bool {
     let natural = natural_key(head);
+    let key = DueKey { key: head.idempotency_key, revision: head.revision };
     snapshot.named.values().any(|a| a.natural_key == natural)
+        || snapshot.known_dues.iter().any(|(name, known)| *name == key || *known == natural)
 }
 
 /// The last attempt of a copy.
-fn last_of(snapshot: &Snapshot, key: IdempotencyKey) -> Option<&Attempt> {
+pub(super) fn last_of(snapshot: &Snapshot, key: IdempotencyKey) -> Option<&Attempt> {
     snapshot.named.values().filter(|a| a.idempotency_key == key).max_by_key(|a| a.attempt)
 }
 
@@ -193,10 +234,11 @@ fn gate_place(
     }
     let asked = Asked::Place(intent, replaced);
     let side = Side::Buy;
-    let facts = Some(&intent.facts);
-    let terms = Line { head, side, facts, attempt: 0, partition, send_until: intent.send_until };
+    let facts = &intent.facts;
+    let send_until = intent.send_until;
+    let terms = Line { head, side, facts: Some(facts), attempt: 0, partition, send_until, note: None };
     let shown = (intent.limit, intent.shares);
-    insert(snapshot, asked, &terms, shown, keys).map(|step| vec![step])
+    insert(snapshot, asked, &terms, facts, shown, keys).map(|step| vec![step])
 }
 
 /// Whether a denial may pass once the replaced order has given its part back.
@@ -215,43 +257,25 @@ fn may_become(authorised: &Result<Authorised, Denial>) -> bool {
     }
 }
 
-fn gate_close(
+fn gate_cancel(
     snapshot: &mut Snapshot,
-    intent: &CloseIntent,
+    intent: &CancelIntent,
     partition: i32,
     keys: &dyn Sign,
 ) -> Result<Vec<Step>, NotLoaded> {
-    let head = &intent.head;
-    if is_taken(snapshot, head) {
-        return Ok(vec![Step::Nothing("it was placed or denied before")]);
+    // A close's key: what is due of it and not sold is dropped.
+    if let Some(steps) = turn::drop_dues(snapshot, intent, partition, keys)? {
+        return Ok(steps);
     }
-    let attempt = match last_of(snapshot, head.idempotency_key) {
-        // The next attempt exists only when this one is final and its fills are known.
-        Some(last) if !last.is_final => return Ok(vec![Step::Defer(Wait::Order(last.key()))]),
-        Some(last) => last.attempt.saturating_add(1),
-        None => 0,
-    };
-    // Missing market data delays a SELL, never skips it; where there is nothing to sell, there is nothing to wait for.
-    let (target, asset) = (head.target_id, &head.asset);
-    let has = snapshot.held(target, asset).is_positive() || snapshot.is_buying(target, asset);
-    if has && (intent.facts.is_none() || intent.sale_price.is_none()) {
-        return Ok(vec![Step::Defer(Wait::Market)]);
-    }
-    let facts = intent.facts.as_ref();
-    let asked = Asked::Close(intent);
-    let terms = Line { head, side: Side::Sell, facts, attempt, partition, send_until: NEVER_TOO_OLD };
-    insert(snapshot, asked, &terms, (Price::from_micro(0), Shares::ZERO), keys).map(|step| vec![step])
-}
-
-fn gate_cancel(snapshot: &mut Snapshot, intent: &CancelIntent) -> Step {
     let Some(attempt) = last_of(snapshot, intent.cancels).cloned() else {
-        return Step::Nothing("no such order was ever placed");
+        return Ok(vec![Step::Nothing("no such order was ever placed")]);
     };
-    ask_cancel(snapshot, &attempt, &intent.cause)
-        .unwrap_or(Step::Nothing("the order has ended, or is being cancelled"))
+    let ask = ask_cancel(snapshot, &attempt, &intent.cause);
+    Ok(vec![ask.unwrap_or(Step::Nothing("the order has ended, or is being cancelled"))])
 }
 
-fn ask_cancel(snapshot: &mut Snapshot, attempt: &Attempt, cause: &str) -> Option<Step> {
+/// Asks for the cancellation of an attempt, unless it has ended or was asked before.
+pub(super) fn ask_cancel(snapshot: &mut Snapshot, attempt: &Attempt, cause: &str) -> Option<Step> {
     let mut after = transition(attempt, &Event::CancelAsked { cause: cause.to_owned() }, snapshot.now)?;
     after.asked = 0;
     after.next_look_at = Some(snapshot.now);
@@ -260,44 +284,67 @@ fn ask_cancel(snapshot: &mut Snapshot, attempt: &Attempt, cause: &str) -> Option
 }
 
 /// What an attempt's row takes from its intent.
-struct Line<'i> {
-    head: &'i IntentHead,
+pub(super) struct Line<'i> {
+    pub head: &'i IntentHead,
     /// A close is a SELL whatever its cause was.
-    side: Side,
-    facts: Option<&'i MarketFacts>,
-    attempt: i32,
-    partition: i32,
-    send_until: Timestamp,
+    pub side: Side,
+    pub facts: Option<&'i MarketFacts>,
+    pub attempt: i32,
+    pub partition: i32,
+    pub send_until: Timestamp,
+    pub note: Option<Note>,
 }
 
 fn insert(
     snapshot: &mut Snapshot,
     asked: Asked<'_>,
     line: &Line<'_>,
+    facts: &MarketFacts,
     shown: (Price, Shares),
     keys: &dyn Sign,
 ) -> Result<Step, NotLoaded> {
+    look_for_keys(snapshot, keys)?;
+    let attempt = match authorise(snapshot, asked) {
+        Ok(authorised) => build_or_reject(snapshot, line, facts, &authorised, shown, keys)?,
+        Err(denial) => ended(snapshot, line, shown, OrderStatus::Denied, denial.as_str().to_owned()),
+    };
+    snapshot.admit(&attempt);
+    Ok(Step::Insert(Box::new(attempt)))
+}
+
+/// Whether the tenant's wallet can sign.
+///
+/// # Errors
+/// Nobody has looked yet.
+pub(super) fn look_for_keys(snapshot: &mut Snapshot, keys: &dyn Sign) -> Result<(), NotLoaded> {
     if let Some(connection) = &snapshot.connection {
         snapshot.readiness = keys.readiness(connection);
         if snapshot.readiness == Readiness::NotLoaded {
             return Err(NotLoaded);
         }
     }
-    let attempt = match (authorise(snapshot, asked), line.facts) {
-        (Ok(authorised), Some(facts)) => {
-            let connection = snapshot.connection.clone().ok_or(NotLoaded)?;
-            let request = build::request(&authorised, line.head, facts, line.attempt);
-            match keys.sign(&connection, &request).ok_or(NotLoaded)? {
-                Ok(signed) => reserved(snapshot, line, facts, &authorised, &connection, signed),
-                // Nothing that could be sent came of it: it provably never landed.
-                Err(error) => ended(snapshot, line, shown, OrderStatus::Rejected, error.to_string()),
-            }
-        }
-        (Ok(_), None) => return Ok(Step::Defer(Wait::Market)),
-        (Err(denial), _) => ended(snapshot, line, shown, OrderStatus::Denied, denial.as_str().to_owned()),
-    };
-    snapshot.admit(&attempt);
-    Ok(Step::Insert(Box::new(attempt)))
+    Ok(())
+}
+
+/// The attempt of an authorised order, signed.
+///
+/// # Errors
+/// The key is not at hand.
+pub(super) fn build_or_reject(
+    snapshot: &Snapshot,
+    line: &Line<'_>,
+    facts: &MarketFacts,
+    authorised: &Authorised,
+    shown: (Price, Shares),
+    keys: &dyn Sign,
+) -> Result<Attempt, NotLoaded> {
+    let connection = snapshot.connection.clone().ok_or(NotLoaded)?;
+    let request = build::request(authorised, line.head, facts, line.attempt);
+    Ok(match keys.sign(&connection, &request).ok_or(NotLoaded)? {
+        Ok(signed) => reserved(snapshot, line, facts, authorised, &connection, signed),
+        // Nothing that could be sent came of it: it provably never landed.
+        Err(error) => ended(snapshot, line, shown, OrderStatus::Rejected, error.to_string()),
+    })
 }
 
 fn row(snapshot: &Snapshot, line: &Line<'_>) -> Attempt {
@@ -348,6 +395,7 @@ fn row(snapshot: &Snapshot, line: &Line<'_>) -> Attempt {
         asked: 0,
         next_look_at: None,
         is_final: false,
+        note: line.note,
     }
 }
 
@@ -376,7 +424,8 @@ fn reserved(
     attempt
 }
 
-fn ended(
+/// A row that ends where it begins.
+pub(super) fn ended(
     snapshot: &Snapshot,
     line: &Line<'_>,
     (limit, shares): (Price, Shares),

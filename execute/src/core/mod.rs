@@ -5,9 +5,10 @@
 //! | [`attempt`] | what is known of one attempt: the row that makes an order happen once |
 //! | [`snapshot`] | what the gate knows of a tenant under its locks |
 //! | [`mod@authorise`] | whether an intent may become an order, and for how much (`behaviour.md` 5) |
-//! | [`close`] | what a close sells, and at which price (`behaviour.md` 4) |
+//! | [`mod@close`] | what a close sells, when, and at which price (`behaviour.md` 4) |
 //! | [`build`] | the order that an authorised intent is |
 //! | [`gate`] | what the gate writes for each intent |
+//! | [`turn`] | what it writes for each close, when there is something to be done for it |
 //! | [`mod@transition`] | what an event makes of an attempt (`behaviour.md` 6) |
 //! | [`fills`] | what trades say an order filled |
 //! | [`follow`] | when to send, to post again, to look, and when to give up |
@@ -23,6 +24,7 @@ pub mod gate;
 pub mod position;
 pub mod snapshot;
 pub mod transition;
+pub mod turn;
 
 pub use attempt::{Attempt, AttemptKey, Body};
 pub use authorise::{Authorised, MAX_DAILY, MAX_HOURLY, MAX_PER_ORDER, authorise};

@@ -11,7 +11,11 @@ use schemas::{
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Attempt, AttemptKey, position::Position};
+use super::{
+    Attempt, AttemptKey,
+    close::{Close, DueKey},
+    position::Position,
+};
 
 /// The switches that are on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -85,7 +89,7 @@ pub struct Target {
     pub created_by: UserId,
 }
 
-/// What is alive of one target on one token: the sums over its attempts that are not final.
+/// What is alive of one target on one token: the sums over its BUYs that are not final.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Standing {
     /// The token's condition.
@@ -96,30 +100,23 @@ pub struct Standing {
     pub pending: Usdc,
     /// What these count against the caps beyond what is filled of them.
     pub counted: Usdc,
-    /// Shares that SELLs can still sell.
-    pub selling: Shares,
 }
 
 impl Standing {
     /// Nothing is alive.
     pub const fn none(condition_id: ConditionId) -> Self {
-        Self { condition_id, buys: 0, pending: Usdc::ZERO, counted: Usdc::ZERO, selling: Shares::ZERO }
+        Self { condition_id, buys: 0, pending: Usdc::ZERO, counted: Usdc::ZERO }
     }
 
-    /// With one more attempt; those that are final add nothing.
+    /// With one more attempt; SELLs and those that are final add nothing.
     pub fn with(mut self, attempt: &Attempt) -> Self {
-        if attempt.is_final {
+        if attempt.is_final || attempt.side == Side::Sell {
             return self;
         }
-        match attempt.side {
-            Side::Buy => {
-                let rest = attempt.counted().minus_or_zero(attempt.filled_usdc);
-                self.buys += 1;
-                self.pending = self.pending.saturating_add(notional(attempt.limit_price, attempt.unfilled()));
-                self.counted = self.counted.saturating_add(rest);
-            }
-            Side::Sell => self.selling = self.selling.saturating_add(attempt.unfilled()),
-        }
+        let rest = attempt.counted().minus_or_zero(attempt.filled_usdc);
+        self.buys += 1;
+        self.pending = self.pending.saturating_add(notional(attempt.limit_price, attempt.unfilled()));
+        self.counted = self.counted.saturating_add(rest);
         self
     }
 }
@@ -159,6 +156,12 @@ pub struct Snapshot {
     pub standing: BTreeMap<(TargetId, AssetId), Standing>,
     /// The attempts that the batch's intents name: by key, by natural key, as replaced or to be cancelled.
     pub named: BTreeMap<AttemptKey, Attempt>,
+    /// The closes of the positions that the batch is about, with what is due.
+    pub closes: BTreeMap<(TargetId, AssetId), Close>,
+    /// Dues that there are by a name of the batch, ended ones too, with their natural keys.
+    pub known_dues: Vec<(DueKey, String)>,
+    /// What of those positions was bought by trades that can still fail.
+    pub unconfirmed: BTreeMap<(TargetId, AssetId), Shares>,
 }
 
 impl Snapshot {
@@ -181,6 +184,9 @@ impl Snapshot {
             positions: BTreeMap::new(),
             standing: BTreeMap::new(),
             named: BTreeMap::new(),
+            closes: BTreeMap::new(),
+            known_dues: Vec::new(),
+            unconfirmed: BTreeMap::new(),
         }
     }
 
@@ -232,14 +238,17 @@ impl Snapshot {
         self.positions.get(&(target, asset.clone())).map_or(Shares::ZERO, |p| p.held)
     }
 
-    /// What of that is being sold already.
-    pub fn selling(&self, target: TargetId, asset: &AssetId) -> Shares {
-        self.standing(target, asset).map_or(Shares::ZERO, |s| s.selling)
-    }
-
-    /// Whether a BUY of the target on the token is open, reserved or unknown: it may still become a holding.
-    pub fn is_buying(&self, target: TargetId, asset: &AssetId) -> bool {
-        self.standing(target, asset).is_some_and(|s| s.buys > 0)
+    /// The attempts of a position that the batch knows of, on one side: those that are alive, and those it names.
+    pub fn of_position<'s>(
+        &'s self,
+        target: TargetId,
+        asset: &'s AssetId,
+        side: Side,
+    ) -> impl Iterator<Item = &'s Attempt> {
+        let mode = self.mode;
+        self.named
+            .values()
+            .filter(move |a| a.side == side && a.mode == mode && a.target_id == target && a.asset == *asset)
     }
 }
 

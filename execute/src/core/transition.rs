@@ -51,7 +51,7 @@ pub enum Event {
     DidNotLand,
     /// It shall be cancelled.
     CancelAsked {
-        /// Why: `void`, `removed`, `replaced`.
+        /// Why: `void`, `removed`, `replaced`; `closed` by a close of its position; `repriced`, `dropped` of a close.
         cause: String,
     },
 }

@@ -8,7 +8,11 @@ use tokio::sync::{Notify, mpsc};
 
 use super::{Stage, hand::Hand, lease::Lease};
 use crate::{
-    core::{Attempt, AttemptKey, Event, follow, transition},
+    core::{
+        Attempt, AttemptKey, Event,
+        close::{Note, allot::concerns},
+        follow, transition,
+    },
     store::StoreError,
 };
 
@@ -29,6 +33,8 @@ pub struct Desk {
     pub to_look: Arc<Notify>,
     /// Wakes whoever asks for deferred intents.
     pub to_defer: Arc<Notify>,
+    /// Wakes whoever runs the closes.
+    pub to_close: Arc<Notify>,
 }
 
 /// How often a step is tried again at first, and at the slowest, while the database does not answer.
@@ -46,6 +52,7 @@ impl Desk {
             to_relay: Arc::default(),
             to_look: Arc::default(),
             to_defer: Arc::default(),
+            to_close: Arc::default(),
         };
         (desk, sending)
     }
@@ -135,6 +142,9 @@ impl Desk {
         if after.is_final {
             self.to_defer.notify_one();
         }
+        if concerns(before, after) {
+            self.to_close.notify_one();
+        }
     }
 
     /// An attempt was committed at the gate.
@@ -157,6 +167,10 @@ impl Desk {
             reason = attempt.reason.as_deref(),
             "gate"
         );
+        if attempt.note == Some(Note::ExitFloor) {
+            tracing::warn!(order = ?attempt.order_id, limit = %attempt.limit_price, "an exit has reached its floor");
+            self.stage.board.trouble("exit_at_floor");
+        }
         self.to_relay.notify_one();
     }
 

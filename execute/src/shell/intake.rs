@@ -30,7 +30,7 @@ use super::{
     worker::{Position, Ready, Worker},
 };
 use crate::{
-    core::gate::head_of,
+    core::gate::{close_of, head_of},
     error::ExecuteError,
     store::{Batch, Gated, Item, Source, StoreError, intents},
 };
@@ -64,6 +64,10 @@ pub fn hand_over(desk: &Desk, gated: Vec<Gated>) {
             Gated::Deferred(wait) => {
                 tracing::info!(waits_for = %wait.describe(), "an intent waits");
                 desk.to_defer.notify_one();
+            }
+            Gated::Owed(shares) => {
+                tracing::info!(%shares, "a close is due");
+                desk.to_close.notify_one();
             }
             Gated::Nothing(why) => tracing::debug!(why, "an intent changes nothing"),
         }
@@ -360,8 +364,8 @@ async fn gate(
         match stage.store.gate(batch(), &stage.keyring).await {
             Err(StoreError::NotLoaded) if prepared < PREPARE => {
                 prepared += 1;
-                let intents: Vec<&IntentsEvent> = items.iter().map(|i| &i.intent).collect();
-                provision::prepare(stage, &intents).await?;
+                let of: Vec<_> = items.iter().map(|i| close_of(head_of(&i.intent))).collect();
+                provision::prepare(stage, &of).await?;
             }
             gated => break gated?,
         }

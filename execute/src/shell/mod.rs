@@ -8,12 +8,14 @@
 //! | [`submit`] | sends what is committed, in order per tenant |
 //! | [`reconcile`] | asks the venue what became of it |
 //! | [`deferred`] | asks the gate again for intents that wait |
+//! | [`closer`] | gives closes their turn, with what they lack of market data |
 //! | [`relay`] | the outbox into the log |
 //! | [`provision`] | keys, credentials, approvals, balances |
 //! | [`agree`] | whether log and ledger belong together |
 
 pub mod agree;
 pub mod bucket;
+pub mod closer;
 pub mod deferred;
 pub mod desk;
 pub mod hand;

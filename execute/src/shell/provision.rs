@@ -2,9 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use schemas::{
-    AssetId, BillingAccountId, MarketVersion, Timestamp, Usdc, events::IntentsEvent, topics::Topic,
-};
+use schemas::{AssetId, BillingAccountId, MarketVersion, Timestamp, Usdc, topics::Topic};
 use venue::{
     VenueError,
     port::{BalanceOf, Exchange},
@@ -13,7 +11,7 @@ use venue::{
 
 use super::{Stage, desk::Desk};
 use crate::{
-    core::{Attempt, gate::head_of, snapshot::Connection},
+    core::{Attempt, close::CloseName, snapshot::Connection},
     signer::Keys,
     store::{BudgetKey, SealedConnection, StoreError},
 };
@@ -22,13 +20,12 @@ use crate::{
 const TRIES: u32 = 3;
 const BETWEEN_TRIES: Duration = Duration::from_millis(300);
 
-/// Brings to hand what a batch needs: rows to be locked by, and the open keys of the tenants' wallets. A wallet that
-/// cannot be opened is refused, and its intents are denied as `trading_not_ready`.
+/// Brings to hand what a batch needs, by the positions that it is about: rows to be locked by, and the open keys of the
+/// tenants' wallets. A wallet that cannot be opened is refused, and its intents are denied as `trading_not_ready`.
 ///
 /// # Errors
 /// The store's.
-pub async fn prepare(stage: &Stage, intents: &[&IntentsEvent]) -> Result<(), StoreError> {
-    let heads: Vec<_> = intents.iter().map(|i| head_of(i)).collect();
+pub async fn prepare(stage: &Stage, heads: &[CloseName]) -> Result<(), StoreError> {
     let budgets: BTreeSet<BudgetKey> =
         heads.iter().map(|h| BudgetKey { billing_account_id: h.billing_account_id, mode: h.mode }).collect();
     stage.store.open_budgets(&budgets.into_iter().collect::<Vec<_>>()).await?;

@@ -3,7 +3,7 @@
 use runtime::{Clock, Stop};
 use tokio::{sync::mpsc, task::JoinHandle};
 
-use super::{Stage, agree, deferred, desk::Desk, lease::Lease, provision, reconcile, relay, submit};
+use super::{Stage, agree, closer, deferred, desk::Desk, lease::Lease, provision, reconcile, relay, submit};
 use crate::error::ExecuteError;
 use eventlog::{Offset, position::StoredOffset};
 
@@ -65,7 +65,7 @@ impl Worker {
                 if !delay.is_zero() {
                     stage.clock.sleep(delay).await;
                 }
-                work(stage, &owner, partition, ready, stop).await
+                Box::pin(work(stage, &owner, partition, ready, stop)).await
             }
         });
         Self { ready: None, stop, main }
@@ -119,8 +119,12 @@ async fn work(
             let told = Ready { partition, desk: desk.clone(), from, stored: claim.position };
             // Nobody listens any more when the stage is ending.
             let _ = ready.send(told);
-            let (looks, waits) = (looked.clone(), looked.clone());
-            tokio::join!(reconcile::run(desk.clone(), looks), deferred::run(desk.clone(), waits));
+            let (looks, waits, closes) = (looked.clone(), looked.clone(), looked.clone());
+            tokio::join!(
+                reconcile::run(desk.clone(), looks),
+                deferred::run(desk.clone(), waits),
+                closer::run(desk.clone(), closes)
+            );
             Ok::<(), ExecuteError>(())
         };
         let ending = async {

@@ -3,6 +3,8 @@
 //! It keeps the promises of the real one with the same pure core. Every call yields before and after it takes effect, so
 //! that others run in between, and asks a hook whether it fails: a lost answer, or a process that dies there.
 
+mod closes;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
@@ -20,12 +22,17 @@ use schemas::{
 };
 use uuid::Uuid;
 
+use self::closes::open_only;
 use super::{
-    Batch, BudgetKey, Claim, Deferred, Gated, OutboxRow, SealedConnection, Source, Store, StoreError,
+    Batch, BudgetKey, Claim, Deferred, Gated, OutboxRow, SealedConnection, Source, Store, StoreError, Turns,
     answers, deferred_wait,
 };
 use crate::core::{
     Attempt, AttemptKey, Snapshot,
+    close::{
+        Close, CloseName,
+        allot::{concerns, followed},
+    },
     gate::{Sign, Snapshots, Step, Wanted, gate_all, head_of},
     position::{Moved, Position},
     snapshot::{Grant, Target},
@@ -88,6 +95,8 @@ struct State {
     budgets: BTreeMap<BudgetKey, Option<(Usdc, Timestamp)>>,
     outbox: BTreeMap<(AttemptKey, i64), Told>,
     deferred: BTreeMap<(BillingAccountId, IdempotencyKey, i32), Waiting>,
+    /// With everything that was ever due.
+    closes: BTreeMap<CloseName, Close>,
     agreed: BTreeMap<i32, StoredOffset>,
 }
 
@@ -186,6 +195,11 @@ impl MemoryStore {
         (state.outbox.values().filter(|t| !t.published).count(), state.deferred.len())
     }
 
+    /// Every close, with everything that was ever due.
+    pub fn closes(&self) -> Vec<Close> {
+        self.lock().closes.values().cloned().collect()
+    }
+
     /// Where reading of a partition goes on.
     pub fn stored_offset(&self, partition: i32) -> Option<StoredOffset> {
         self.lock().offsets.get(&partition).cloned()
@@ -274,14 +288,15 @@ impl State {
         account: BillingAccountId,
         mode: Mode,
         wanted: &Wanted,
-        batch: &Batch<'_>,
+        served: &[Mode],
+        now: Timestamp,
     ) -> Option<Snapshot> {
         let balance = *self.budgets.get(&BudgetKey { billing_account_id: account, mode })?;
         let mut snapshot = Snapshot {
-            served: batch.served.contains(&mode),
+            served: served.contains(&mode),
             balance: balance.map(|(b, _)| b),
             grant: self.grants.get(&account).cloned(),
-            ..Snapshot::empty(account, mode, batch.now)
+            ..Snapshot::empty(account, mode, now)
         };
         let on = |of, kind| self.switches.contains(&(of, kind));
         snapshot.switches.global_pause = on(None, ControlKind::Pause);
@@ -308,19 +323,30 @@ impl State {
         }
         for (key, order) in self.orders.iter().filter(|(k, _)| k.billing_account_id == account) {
             let natural = (account, order.natural_key.clone());
-            if wanted.keys.contains(&(account, order.idempotency_key)) || wanted.naturals.contains(&natural) {
+            let position = CloseName::of(order);
+            let of_close = wanted.closes.contains(&position);
+            if wanted.keys.contains(&(account, order.idempotency_key))
+                || wanted.naturals.contains(&natural)
+                || (of_close && !order.is_final)
+            {
                 snapshot.named.insert(*key, order.clone());
             }
             if order.mode != mode {
                 continue;
             }
+            if of_close && order.side == Side::Buy && !order.is_settled() {
+                let unconfirmed =
+                    snapshot.unconfirmed.entry((order.target_id, order.asset.clone())).or_default();
+                let more = order.filled_shares.minus_or_zero(order.confirmed_shares);
+                *unconfirmed = unconfirmed.saturating_add(more);
+            }
             if !order.is_final && wanted.conditions.contains(&(account, order.condition_id)) {
                 snapshot.stand(order);
             }
             if order.side == Side::Buy && order.counts_as_order() {
-                if order.created_at > batch.now.minus(DAY) {
+                if order.created_at > now.minus(DAY) {
                     snapshot.day = snapshot.day.saturating_add(order.counted());
-                    snapshot.hour += i64::from(order.created_at > batch.now.minus(HOUR));
+                    snapshot.hour += i64::from(order.created_at > now.minus(HOUR));
                 }
                 if let Some((_, at)) = balance
                     && order.created_at > at.minus(HOUR)
@@ -348,39 +374,73 @@ impl State {
             }
             self.offsets.insert(batch.partition, to.clone());
         }
-        let wanted = Wanted::by(batch.items.iter().map(|i| &i.intent));
-        let mut snapshots = Snapshots::new();
-        for (account, mode) in &wanted.tenants {
-            let snapshot = self.snapshot(*account, *mode, &wanted, batch).ok_or(StoreError::NotLoaded)?;
-            snapshots.insert((*account, *mode), snapshot);
-        }
+        let mut snapshots =
+            self.read(Wanted::by(batch.items.iter().map(|i| &i.intent)), batch.served, batch.now)?;
         let intents = batch.items.iter().map(|i| &i.intent);
         let steps =
             gate_all(&mut snapshots, intents, batch.partition, keys).map_err(|_| StoreError::NotLoaded)?;
-        let mut written = BTreeSet::new();
+        self.write_closes(&snapshots)?;
         let mut out = Vec::new();
         for (item, steps) in batch.items.iter().zip(steps) {
-            for step in &steps {
-                match step {
-                    Step::Insert(attempt) if !self.conflicts(attempt) => {
-                        let owner = self.accounts.get(&attempt.billing_account_id);
-                        if owner != Some(&attempt.created_by_user_id) {
-                            return Err(StoreError::Refused(
-                                "new row violates row-level security".to_owned(),
-                            ));
-                        }
-                        self.orders.insert(attempt.key(), (**attempt).clone());
-                        self.outbox.insert((attempt.key(), attempt.revision), told(codec, attempt)?);
-                        written.insert(attempt.key());
-                    }
-                    Step::Update { before, after } => self.update(codec, before, after)?,
-                    Step::Insert(_) | Step::Defer(_) | Step::Nothing(_) => {}
-                }
-            }
+            let written = self.write(codec, &steps)?;
             self.defer(batch, item.value.clone(), head_of(&item.intent), &steps);
             out.extend(answers(steps, |key| written.contains(key)));
         }
         Ok(out)
+    }
+
+    fn read(&self, mut wanted: Wanted, served: &[Mode], now: Timestamp) -> Result<Snapshots, StoreError> {
+        let closes: Vec<Close> =
+            wanted.closes.iter().filter_map(|name| self.closes.get(name)).map(open_only).collect();
+        for close in &closes {
+            wanted.and_of(close);
+        }
+        let mut snapshots = Snapshots::new();
+        for (account, mode) in &wanted.tenants {
+            let mut snapshot =
+                self.snapshot(*account, *mode, &wanted, served, now).ok_or(StoreError::NotLoaded)?;
+            for due in self.closes.values().flat_map(|c| &c.dues) {
+                let natural = (due.billing_account_id, due.natural_key.clone());
+                let key = (due.billing_account_id, due.idempotency_key);
+                if due.billing_account_id == *account
+                    && (wanted.keys.contains(&key) || wanted.naturals.contains(&natural))
+                {
+                    snapshot.known_dues.push((due.key(), due.natural_key.clone()));
+                }
+            }
+            snapshots.insert((*account, *mode), snapshot);
+        }
+        for close in closes {
+            let of = (close.name.billing_account_id, close.name.mode);
+            if let Some(snapshot) = snapshots.get_mut(&of) {
+                snapshot.closes.insert((close.name.target_id, close.name.asset.clone()), close);
+            }
+        }
+        Ok(snapshots)
+    }
+
+    /// Writes the rows of an intent or close; which of the new ones were inserted.
+    fn write(&mut self, codec: &Codec, steps: &[Step]) -> Result<BTreeSet<AttemptKey>, StoreError> {
+        let mut written = BTreeSet::new();
+        for step in steps {
+            match step {
+                Step::Insert(attempt) if !self.conflicts(attempt) => {
+                    let owner = self.accounts.get(&attempt.billing_account_id);
+                    if owner != Some(&attempt.created_by_user_id) {
+                        return Err(StoreError::Refused("new row violates row-level security".to_owned()));
+                    }
+                    self.orders.insert(attempt.key(), (**attempt).clone());
+                    self.outbox.insert((attempt.key(), attempt.revision), told(codec, attempt)?);
+                    written.insert(attempt.key());
+                }
+                Step::Insert(attempt) if attempt.side == Side::Sell => {
+                    return Err(StoreError::Changed(attempt.key()));
+                }
+                Step::Update { before, after } => self.update(codec, before, after)?,
+                Step::Insert(_) | Step::Defer(_) | Step::Owe(_) | Step::Nothing(_) => {}
+            }
+        }
+        Ok(written)
     }
 
     fn defer(&mut self, batch: &Batch<'_>, value: Bytes, head: &schemas::events::IntentHead, steps: &[Step]) {
@@ -503,6 +563,31 @@ impl Store for MemoryStore {
         self.call("gate", |state| state.gate(&self.codec, &batch, keys, now)).await
     }
 
+    async fn turn(&self, batch: Turns<'_>, keys: &dyn Sign) -> Result<Vec<Gated>, StoreError> {
+        let now = self.clock.now();
+        self.call("turn", |state| state.turn(&self.codec, &batch, keys, now)).await
+    }
+
+    async fn closes_due(
+        &self,
+        partition: i32,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Close>, StoreError> {
+        self.call("closes_due", |state| {
+            let is_due = |c: &&Close| c.partition == partition && c.next_look_at.is_some_and(|at| at <= now);
+            let mut rows: Vec<Close> = state.closes.values().filter(is_due).map(open_only).collect();
+            rows.sort_by(|a, b| (a.next_look_at, &a.name).cmp(&(b.next_look_at, &b.name)));
+            rows.truncate(limit);
+            Ok(rows)
+        })
+        .await
+    }
+
+    async fn close(&self, of: &CloseName) -> Result<Option<Close>, StoreError> {
+        self.call("close", |state| Ok(state.closes.get(of).cloned())).await
+    }
+
     async fn unresolved(
         &self,
         partition: i32,
@@ -540,7 +625,13 @@ impl Store for MemoryStore {
                 let position = state.positions.entry(name).or_insert(Position::none(after.condition_id));
                 *position = position.after(moved);
             }
-            state.update(&self.codec, before, after)
+            state.update(&self.codec, before, after)?;
+            if concerns(before, after)
+                && let Some(close) = state.closes.get(&CloseName::of(after)).cloned()
+            {
+                state.write_close(&followed(close, after))?;
+            }
+            Ok(())
         })
         .await
     }

@@ -13,13 +13,18 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use async_trait::async_trait;
 use bytes::Bytes;
 use eventlog::{TopicPartition, position::StoredOffset};
-use schemas::{BillingAccountId, IdempotencyKey, Mode, Timestamp, Usdc, UserId, events::IntentsEvent};
+use schemas::{
+    BillingAccountId, ConditionId, IdempotencyKey, Mode, Shares, Timestamp, Usdc, UserId,
+    events::IntentsEvent,
+};
 use uuid::Uuid;
 
 use crate::core::{
     Attempt, AttemptKey,
-    gate::{Sign, Step, Wait},
+    close::{Close, CloseName, plan::Market},
+    gate::{NotLoaded, Sign, Snapshots, Step, Wait},
     snapshot::Connection,
+    turn,
 };
 pub use crate::error::StoreError;
 
@@ -74,7 +79,22 @@ pub struct Batch<'b> {
     pub served: &'b [Mode],
 }
 
-/// What the gate did for one intent.
+/// What is to be done for closes, whoever asked for them.
+#[derive(Debug)]
+pub struct Turns<'b> {
+    /// The partition of `intents` that they came by.
+    pub partition: i32,
+    /// The epoch it is held under.
+    pub epoch: i64,
+    /// Which, their conditions, and what was read at the venue for each.
+    pub closes: &'b [(CloseName, ConditionId, Market)],
+    /// The gate's clock.
+    pub now: Timestamp,
+    /// The modes that this executor has a venue for; others are denied.
+    pub served: &'b [Mode],
+}
+
+/// What the gate did for one intent, or one close.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Gated {
     /// A new attempt is committed: to be sent if it is reserved, ended otherwise.
@@ -83,6 +103,8 @@ pub enum Gated {
     Cancelling(Box<Attempt>),
     /// The intent is kept.
     Deferred(Wait),
+    /// So many shares are due by it.
+    Owed(Shares),
     /// Nothing was written, because of this.
     Nothing(&'static str),
 }
@@ -177,6 +199,21 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// [`StoreError::NotLoaded`] where a key is missing in `keys` or a budget has no row; nothing was written.
     async fn gate(&self, batch: Batch<'_>, keys: &dyn Sign) -> Result<Vec<Gated>, StoreError>;
 
+    /// The closes' turn, as [`Store::gate`]: what ended is told, and the next attempt of each is made where it is time
+    /// for it. Each close's row is held to the end, so that no step of its attempts is recorded meanwhile.
+    async fn turn(&self, batch: Turns<'_>, keys: &dyn Sign) -> Result<Vec<Gated>, StoreError>;
+
+    /// Closes of a partition that are to be looked at by now, the longest due first, with what is due and not ended.
+    async fn closes_due(
+        &self,
+        partition: i32,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Close>, StoreError>;
+
+    /// The close of a position, with everything that was ever due of it.
+    async fn close(&self, of: &CloseName) -> Result<Option<Close>, StoreError>;
+
     /// Attempts of a partition of which nobody can say whether they are at the venue, by name, from after `after`.
     async fn unresolved(
         &self,
@@ -191,8 +228,8 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// One attempt.
     async fn attempt(&self, key: AttemptKey) -> Result<Option<Attempt>, StoreError>;
 
-    /// Writes an attempt's next revision, its position and its event in one transaction, provided that it still
-    /// stands at `before`. [`StoreError::Changed`] where it does not.
+    /// Writes an attempt's next revision, its position, what of it is whose in the position's close, and its event in
+    /// one transaction, provided that it still stands at `before`. [`StoreError::Changed`] where it does not.
     async fn record(&self, before: &Attempt, after: &Attempt) -> Result<(), StoreError>;
 
     /// An attempt was looked at and nothing came of it. No revision; ignored where it changed meanwhile.
@@ -257,7 +294,23 @@ pub(crate) fn answers(steps: Vec<Step>, inserted: impl Fn(&AttemptKey) -> bool) 
             Step::Insert(_) => Gated::Nothing("another has it"),
             Step::Update { after, .. } => Gated::Cancelling(after),
             Step::Defer(wait) => Gated::Deferred(wait),
+            Step::Owe(shares) => Gated::Owed(shares),
             Step::Nothing(why) => Gated::Nothing(why),
         })
         .collect()
+}
+
+/// What a batch of closes comes to; each sees what was decided before it.
+pub(crate) fn turn_all(
+    snapshots: &mut Snapshots,
+    batch: &Turns<'_>,
+    keys: &dyn Sign,
+) -> Result<Vec<Step>, NotLoaded> {
+    let mut steps = Vec::new();
+    for (name, _, market) in batch.closes {
+        let snapshot = snapshots.get_mut(&(name.billing_account_id, name.mode)).ok_or(NotLoaded)?;
+        let position = (name.target_id, name.asset.clone());
+        steps.extend(turn::turn(snapshot, &position, market, batch.partition, keys)?);
+    }
+    Ok(steps)
 }

@@ -9,8 +9,8 @@ use std::{
 use eventlog::{Offset, position::StoredOffset};
 use execute::{
     Keyring, MemoryStore, PostgresStore, Store, StoreError,
-    core::{Attempt, gate::Sign, snapshot::Grant},
-    store::{Batch, BudgetKey, Gated, Item, SealedConnection, Source, intents},
+    core::{Attempt, close::plan::Market, gate::Sign, snapshot::Grant},
+    store::{Batch, BudgetKey, Gated, Item, SealedConnection, Source, Turns, intents},
 };
 use runtime::{Chance, VirtualClock};
 use schemas::{
@@ -260,6 +260,25 @@ impl Held {
             served: &[Mode::Simulated],
         };
         self.store.gate(batch, keyring).await
+    }
+
+    /// A turn for every close that is to be looked at, with nothing read at the venue.
+    pub async fn turns(&self, keyring: &Keyring) -> Vec<Gated> {
+        self.turns_with(&Market::default(), keyring).await.unwrap()
+    }
+
+    /// The same, with this read for each.
+    pub async fn turns_with(&self, market: &Market, keyring: &Keyring) -> Result<Vec<Gated>, StoreError> {
+        let due = self.store.closes_due(self.partition, self.now, 100).await.unwrap();
+        let closes: Vec<_> = due.into_iter().map(|c| (c.name, c.condition_id, market.clone())).collect();
+        let batch = Turns {
+            partition: self.partition,
+            epoch: self.epoch,
+            closes: &closes,
+            now: self.now,
+            served: &[Mode::Simulated],
+        };
+        self.store.turn(batch, keyring).await
     }
 
     /// One intent through the gate, and the attempt that it became.

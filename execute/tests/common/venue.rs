@@ -21,7 +21,7 @@ use venue::{
     signing::{ApiCreds, ExchangeTable, LocalSigner, OrderFields, Route, order_digest},
     wire::{
         ActivityRow, BalanceAllowance, Book, ClobMarket, ClobTrade, GammaMarket, Listing, Literal, OrderRow,
-        PlacedStatus, PositionRow, PostOrder, ResolutionRow, Rows, TradeRow,
+        Pagination, PlacedStatus, PositionRow, PostOrder, ResolutionRow, Rows, TradeRow,
     },
 };
 
@@ -94,7 +94,13 @@ struct Inner {
     keys_given: u32,
     allowance: i64,
     balance: i64,
+    /// What the wallet holds of every token; as much as of dollars where nothing is set.
+    shares: Option<Shares>,
     bid: Option<Price>,
+    /// Whether the facts of market 1 are known.
+    market: bool,
+    /// What market 1 pays.
+    payouts: Vec<i64>,
 }
 
 type OnPost = dyn Fn(OrderId, &[u8]) + Send + Sync;
@@ -177,6 +183,21 @@ impl FakeVenue {
 
     pub fn set_bid(&self, bid: Price) {
         self.lock().bid = Some(bid);
+    }
+
+    /// What the wallet holds of every token.
+    pub fn set_shares(&self, shares: Shares) {
+        self.lock().shares = Some(shares);
+    }
+
+    /// The venue tells the facts of market 1.
+    pub fn know_market(&self) {
+        self.lock().market = true;
+    }
+
+    /// Market 1 is resolved.
+    pub fn resolve(&self, payouts: &[i64]) {
+        self.lock().payouts = payouts.to_vec();
     }
 
     /// Fills a part of an order; full ones are matched.
@@ -386,7 +407,7 @@ impl Exchange for FakeVenue {
 
     async fn balance_allowance(
         &self,
-        _: &BalanceOf,
+        of: &BalanceOf,
         _: SignatureType,
         _: &ApiCreds,
         _: Timestamp,
@@ -395,8 +416,12 @@ impl Exchange for FakeVenue {
             return Err(VenueError::TimedOut { path: "/balance-allowance".into() });
         }
         let inner = self.lock();
+        let balance = match of {
+            BalanceOf::Collateral => inner.balance,
+            BalanceOf::Token { .. } => inner.shares.map_or(inner.balance, Shares::micro),
+        };
         Ok(BalanceAllowance {
-            balance: Literal::new(inner.balance.to_string()),
+            balance: Literal::new(balance.to_string()),
             allowance: Literal::new(inner.allowance.to_string()),
             ..BalanceAllowance::default()
         })
@@ -432,16 +457,30 @@ impl MarketData for FakeVenue {
         Err(silent("/v2/positions"))
     }
 
-    async fn resolution(&self, _: ConditionId, _: Timestamp) -> Result<Option<ResolutionRow>, VenueError> {
-        Err(silent("/v2/resolutions"))
+    async fn resolution(&self, of: ConditionId, _: Timestamp) -> Result<Option<ResolutionRow>, VenueError> {
+        let payouts = self.lock().payouts.clone();
+        if payouts.is_empty() {
+            return Err(silent("/v2/resolutions"));
+        }
+        let row = serde_json::json!({ "condition_id": of, "status": "resolved", "payouts": payouts });
+        Ok(Some(serde_json::from_value(row).unwrap()))
     }
 
     async fn markets(&self, _: &[ConditionId]) -> Result<Rows<GammaMarket>, VenueError> {
-        Err(silent("/markets/keyset"))
+        if !self.lock().market {
+            return Err(silent("/markets/keyset"));
+        }
+        let row = serde_json::json!({
+            "conditionId": super::condition(1), "slug": "market-1", "question": "?", "version": "v1",
+            "outcomes": "[\"Yes\", \"No\"]", "clobTokenIds": "[\"1001\", \"1002\"]", "negRisk": false,
+            "orderMinSize": 5, "orderPriceMinTickSize": 0.01, "acceptingOrders": true, "closed": false,
+        });
+        let rows = vec![serde_json::from_value(row).unwrap()];
+        Ok(Rows { rows, unreadable: Vec::new(), pagination: Pagination::default() })
     }
 
     async fn clob_market(&self, _: ConditionId) -> Result<Option<ClobMarket>, VenueError> {
-        Err(silent("/clob-markets"))
+        if self.lock().market { Ok(None) } else { Err(silent("/clob-markets")) }
     }
 
     async fn book(&self, asset: &AssetId) -> Result<Option<Book>, VenueError> {

@@ -50,5 +50,6 @@ pub fn order(key: u8, wallet: Address) -> OrderState {
         answered_at: None,
         synced_at: None,
         changed_at: at,
+        note: None,
     }
 }

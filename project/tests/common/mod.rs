@@ -146,6 +146,7 @@ pub fn order(tenant: Tenant, number: u32, shares: i64) -> OrderState {
         answered_at: None,
         synced_at: None,
         changed_at: at(i64::from(number) + 1),
+        note: None,
     }
 }
 
@@ -160,6 +161,7 @@ pub fn later(state: &OrderState, status: OrderStatus, filled: i64) -> OrderState
         fees_usdc: Usdc::from_micro(10 * i64::from(filled.is_positive())),
         synced_at: Some(at(1_000)),
         changed_at: at(1_000 + state.revision),
+        note: None,
         ..state.clone()
     }
 }

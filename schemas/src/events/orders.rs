@@ -71,5 +71,8 @@ record! {
         synced_at: Option<Timestamp>,
         /// When this revision was made.
         changed_at: Timestamp,
+        /// A close's: `exit_floor` where its price has widened as far as it may and it waits there for a buyer;
+        /// `sold_by:<key>` where the attempts of the close with that key sold what was due by this one.
+        note: Option<String>,
     }
 }

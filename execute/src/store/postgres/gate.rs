@@ -1,29 +1,25 @@
 //! The gate's transaction (`behaviour.md` 6.1): hold the epoch, lock the budgets, read, decide, sign, insert, commit.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
 
 use schemas::{
-    Address, AssetId, BillingAccountId, ConditionId, ControlKind, Mode, Shares, SignatureType, TargetId,
-    TargetRowId, TargetStatus, Timestamp, Usdc, UserId,
+    Address, BillingAccountId, ControlKind, Mode, Side, SignatureType, TargetRowId, TargetStatus, Timestamp,
+    Usdc, UserId,
 };
 use serde::Deserialize;
 use sqlx::{PgConnection, Row, types::Json};
 use uuid::Uuid;
 
-use super::{PostgresStore, failed, rows, text};
+use super::{PostgresStore, closes, failed, ledger, rows, text};
 use crate::{
     core::{
         Attempt, AttemptKey, Snapshot,
+        close::Close,
         gate::{Sign, Snapshots, Step, Wanted, gate_all, head_of},
-        position::Position,
-        snapshot::{Connection, Grant, Standing, Target},
+        snapshot::{Connection, Grant, Target},
     },
-    store::{Batch, Gated, Item, Source, StoreError, deferred_wait},
+    store::{Batch, Gated, Item, Source, StoreError, Turns, deferred_wait, turn_all},
 };
-
-/// The rolling windows of the caps.
-const DAY: Duration = Duration::from_secs(24 * 3600);
-const HOUR: Duration = Duration::from_secs(3600);
 
 pub async fn gate(
     store: &PostgresStore,
@@ -31,32 +27,78 @@ pub async fn gate(
     keys: &dyn Sign,
 ) -> Result<Vec<Gated>, StoreError> {
     let mut tx = pgpool::begin(&store.pool).await.map_err(failed)?;
-    hold(&mut tx, &batch).await?;
-    let wanted = Wanted::by(batch.items.iter().map(|i| &i.intent));
-    let mut snapshots = lock_budgets(&mut tx, &wanted, &batch).await?;
-    read_tenants(&mut tx, &wanted, &mut snapshots).await?;
-    read_ledger(&mut tx, &wanted, &mut snapshots, batch.now).await?;
+    hold(&mut tx, batch.partition, batch.epoch, &batch.source).await?;
+    let mut wanted = Wanted::by(batch.items.iter().map(|i| &i.intent));
+    let (mut snapshots, closes) = read(&mut tx, &mut wanted, batch.served, batch.now).await?;
 
     let intents = batch.items.iter().map(|i| &i.intent);
     let steps =
         gate_all(&mut snapshots, intents, batch.partition, keys).map_err(|_| StoreError::NotLoaded)?;
-    let inserts: Vec<&Attempt> = steps.iter().flatten().filter_map(inserted).collect();
-    let written: BTreeSet<AttemptKey> = if inserts.is_empty() {
-        BTreeSet::new()
-    } else {
-        rows::insert(&mut tx, &store.codec, &inserts).await?.into_iter().collect()
-    };
-    for step in steps.iter().flatten() {
-        if let Step::Update { before, after } = step {
-            rows::update(&mut *tx, &store.codec, before, after).await?;
-        }
-    }
+    let written = write(store, &mut tx, steps.iter().flatten(), &closes, &snapshots).await?;
     let mut answers = Vec::with_capacity(steps.len());
     for (item, steps) in batch.items.iter().zip(steps) {
         answers.push(keep(&mut tx, &batch, item, steps, &written).await?);
     }
     tx.commit().await.map_err(failed)?;
     Ok(answers.into_iter().flatten().collect())
+}
+
+pub async fn turn(
+    store: &PostgresStore,
+    batch: Turns<'_>,
+    keys: &dyn Sign,
+) -> Result<Vec<Gated>, StoreError> {
+    let mut tx = pgpool::begin(&store.pool).await.map_err(failed)?;
+    hold(&mut tx, batch.partition, batch.epoch, &Source::Deferred).await?;
+    let mut wanted = Wanted::by_closes(batch.closes.iter().map(|(name, condition, _)| (name, *condition)));
+    let (mut snapshots, closes) = read(&mut tx, &mut wanted, batch.served, batch.now).await?;
+    let steps = turn_all(&mut snapshots, &batch, keys).map_err(|_| StoreError::NotLoaded)?;
+    let written = write(store, &mut tx, &steps, &closes, &snapshots).await?;
+    tx.commit().await.map_err(failed)?;
+    Ok(crate::store::answers(steps, |key| written.contains(key)))
+}
+
+/// The tenants as they stand, and the closes as they were read.
+async fn read(
+    db: &mut PgConnection,
+    wanted: &mut Wanted,
+    served: &[Mode],
+    now: Timestamp,
+) -> Result<(Snapshots, Vec<Close>), StoreError> {
+    let mut snapshots = lock_budgets(db, wanted, served, now).await?;
+    read_tenants(db, wanted, &mut snapshots).await?;
+    let closes = closes::lock(db, wanted).await?;
+    closes::known(db, wanted, &mut snapshots).await?;
+    closes::place(&closes, &mut snapshots);
+    ledger::read(db, wanted, &mut snapshots, now).await?;
+    Ok((snapshots, closes))
+}
+
+/// Writes the rows, and what became of the closes; which of the new rows were inserted.
+async fn write<'s>(
+    store: &PostgresStore,
+    db: &mut PgConnection,
+    steps: impl IntoIterator<Item = &'s Step> + Clone,
+    before: &[Close],
+    snapshots: &Snapshots,
+) -> Result<BTreeSet<AttemptKey>, StoreError> {
+    closes::write(db, before, snapshots.values().flat_map(|s| s.closes.values())).await?;
+    let inserts: Vec<&Attempt> = steps.clone().into_iter().filter_map(inserted).collect();
+    let mut written = BTreeSet::new();
+    if !inserts.is_empty() {
+        written.extend(rows::insert(db, &store.codec, &inserts).await?);
+        // Of a BUY it means that another has it; of a close, that what was planned is not what is.
+        let missed = inserts.iter().find(|a| a.side == Side::Sell && !written.contains(&a.key()));
+        if let Some(missed) = missed {
+            return Err(StoreError::Changed(missed.key()));
+        }
+    }
+    for step in steps {
+        if let Step::Update { before, after } = step {
+            rows::update(&mut *db, &store.codec, before, after).await?;
+        }
+    }
+    Ok(written)
 }
 
 const fn inserted(step: &Step) -> Option<&Attempt> {
@@ -67,7 +109,7 @@ const fn inserted(step: &Step) -> Option<&Attempt> {
 }
 
 /// Holds the epoch to the end of the transaction, and moves the offset over the batch.
-async fn hold(db: &mut PgConnection, batch: &Batch<'_>) -> Result<(), StoreError> {
+async fn hold(db: &mut PgConnection, partition: i32, epoch: i64, source: &Source) -> Result<(), StoreError> {
     const MOVE: &str = "with e as (select partition from execution.owner_epochs
              where partition = $1 and epoch = $2 and valid_until > clock_timestamp() for share)
          update execution.intent_offsets o set next_offset = $4, before = $5 from e
@@ -78,14 +120,13 @@ async fn hold(db: &mut PgConnection, batch: &Batch<'_>) -> Result<(), StoreError
          select e.partition, $3, $4, $5 from e on conflict do nothing returning partition";
     const LOOK: &str = "select partition from execution.owner_epochs
          where partition = $1 and epoch = $2 and valid_until > clock_timestamp() for share";
-    let Batch { partition, epoch, .. } = *batch;
-    let statement = match &batch.source {
+    let statement = match source {
         Source::Deferred => LOOK,
         Source::Log { from: None, .. } => START,
         Source::Log { from: Some(_), .. } => MOVE,
     };
     let mut query = sqlx::query(statement).bind(partition).bind(epoch);
-    if let Source::Log { from, to } = &batch.source {
+    if let Source::Log { from, to } = source {
         query = query.bind(to.log_id.as_uuid()).bind(to.next.0).bind(to.before.map(|h| h.to_string()));
         if let Some(from) = from {
             query = query.bind(from.next.0);
@@ -105,7 +146,8 @@ async fn hold(db: &mut PgConnection, batch: &Batch<'_>) -> Result<(), StoreError
 async fn lock_budgets(
     db: &mut PgConnection,
     wanted: &Wanted,
-    batch: &Batch<'_>,
+    served: &[Mode],
+    now: Timestamp,
 ) -> Result<Snapshots, StoreError> {
     let accounts: Vec<Uuid> = wanted.tenants.iter().map(|(a, _)| a.as_uuid()).collect();
     let found = sqlx::query(
@@ -128,9 +170,9 @@ async fn lock_budgets(
             let mode: Mode = super::parsed(row, "mode")?;
             let balance: Option<i64> = row.try_get("balance").map_err(failed)?;
             let snapshot = Snapshot {
-                served: batch.served.contains(&mode),
+                served: served.contains(&mode),
                 balance: balance.map(Usdc::from_micro),
-                ..Snapshot::empty(account, mode, batch.now)
+                ..Snapshot::empty(account, mode, now)
             };
             Ok(((account, mode), snapshot))
         })
@@ -195,7 +237,8 @@ const ALLOWED: &str = "with
         'expires_at', (extract(epoch from expires_at) * 1000000)::bigint, 'revoked', revoked_at is not null) from g
     union all select jsonb_build_object('kind', 'switch', 'billing_account_id', billing_account_id, 'switch', kind) from k";
 
-fn of_account(
+/// The snapshots of an account, or of all.
+pub fn of_account(
     snapshots: &mut Snapshots,
     account: Option<BillingAccountId>,
 ) -> impl Iterator<Item = &mut Snapshot> {
@@ -244,146 +287,6 @@ async fn read_tenants(
                         (Some(_), ControlKind::Halt) => on.tenant_halt = true,
                         (_, ControlKind::Stop) => {}
                     }
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
-/// A row of the ledger.
-#[derive(Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-enum Entry {
-    Window {
-        billing_account_id: BillingAccountId,
-        mode: Mode,
-        day: Usdc,
-        hour: i64,
-    },
-    Claimed {
-        billing_account_id: BillingAccountId,
-        mode: Mode,
-        claimed: Usdc,
-    },
-    Position {
-        billing_account_id: BillingAccountId,
-        mode: Mode,
-        target_id: TargetId,
-        asset: AssetId,
-        condition_id: ConditionId,
-        held: Shares,
-        cost: Usdc,
-    },
-    Standing {
-        billing_account_id: BillingAccountId,
-        mode: Mode,
-        target_id: TargetId,
-        asset: AssetId,
-        #[serde(flatten)]
-        standing: Standing,
-    },
-    Named {
-        order: Box<Attempt>,
-    },
-}
-
-/// One statement, so that all of it is one picture: what filled is either still alive or in the position. (What a BUY
-/// can still cost stays far inside 64 bits: the constant caps hold limit times shares below 5 x 10^14.)
-const LEDGER: &str = "
-    select jsonb_build_object('kind', 'window', 'billing_account_id', billing_account_id, 'mode', mode,
-        'day', sum(counted)::bigint, 'hour', count(*) filter (where created_at > $9)) as entry
-    from execution.orders
-    where billing_account_id = any($1) and side = 'BUY' and status not in ('denied', 'rejected') and created_at > $8
-    group by billing_account_id, mode
-    union all
-    select jsonb_build_object('kind', 'claimed', 'billing_account_id', b.billing_account_id, 'mode', b.mode,
-        'claimed', sum(o.counted)::bigint)
-    from execution.budgets b join execution.orders o using (billing_account_id, mode)
-    where b.billing_account_id = any($1) and b.balance is not null and o.side = 'BUY'
-        and o.status not in ('denied', 'rejected') and o.created_at > b.balance_at - 3600000000
-        and (not o.is_final or o.changed_at > b.balance_at or o.confirmed_shares < o.filled_shares)
-    group by b.billing_account_id, b.mode
-    union all
-    select to_jsonb(p) || '{\"kind\": \"position\"}' from execution.positions p
-    join unnest($2::uuid[], $3::text[]) w(account, condition)
-        on p.billing_account_id = w.account and p.condition_id = w.condition
-    union all
-    select jsonb_build_object('kind', 'standing', 'billing_account_id', o.billing_account_id, 'mode', o.mode,
-        'target_id', o.target_id, 'asset', o.asset, 'condition_id', o.condition_id,
-        'buys', count(*) filter (where o.side = 'BUY'),
-        'pending', coalesce(sum((o.limit_price * greatest(o.shares - o.filled_shares, 0) + 999999) / 1000000)
-            filter (where o.side = 'BUY'), 0)::bigint,
-        'counted', coalesce(sum(greatest(o.counted - o.filled_usdc, 0)) filter (where o.side = 'BUY'), 0)::bigint,
-        'selling', coalesce(sum(greatest(o.shares - o.filled_shares, 0)) filter (where o.side = 'SELL'), 0)::bigint)
-    from execution.orders o join unnest($2::uuid[], $3::text[]) w(account, condition)
-        on o.billing_account_id = w.account and o.condition_id = w.condition
-    where not o.is_final
-    group by o.billing_account_id, o.mode, o.target_id, o.asset, o.condition_id
-    union all
-    select jsonb_build_object('kind', 'named', 'order', to_jsonb(o)) from execution.orders o
-    join unnest($4::uuid[], $5::text[]) w(account, key)
-        on o.billing_account_id = w.account and o.idempotency_key = w.key
-    union all
-    select jsonb_build_object('kind', 'named', 'order', to_jsonb(o)) from execution.orders o
-    join unnest($6::uuid[], $7::text[]) w(account, name)
-        on o.billing_account_id = w.account and o.natural_key = w.name";
-
-/// Pairs of an account and something of it, as two arrays.
-fn pairs<'p, T: std::fmt::Display + 'p>(
-    pairs: impl IntoIterator<Item = &'p (BillingAccountId, T)>,
-) -> (Vec<Uuid>, Vec<String>) {
-    pairs.into_iter().map(|(account, of)| (account.as_uuid(), of.to_string())).unzip()
-}
-
-async fn read_ledger(
-    db: &mut PgConnection,
-    wanted: &Wanted,
-    snapshots: &mut Snapshots,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    let accounts: BTreeSet<Uuid> = wanted.tenants.iter().map(|(a, _)| a.as_uuid()).collect();
-    let (conditions, keys) = (pairs(&wanted.conditions), pairs(&wanted.keys));
-    let naturals = pairs(&wanted.naturals);
-    let found = sqlx::query(LEDGER)
-        .bind(accounts.into_iter().collect::<Vec<_>>())
-        .bind(conditions.0)
-        .bind(conditions.1)
-        .bind(keys.0)
-        .bind(keys.1)
-        .bind(naturals.0)
-        .bind(naturals.1)
-        .bind(now.minus(DAY).micros())
-        .bind(now.minus(HOUR).micros())
-        .fetch_all(db)
-        .await
-        .map_err(failed)?;
-    for row in &found {
-        match row.try_get::<Json<Entry>, _>(0).map_err(failed)?.0 {
-            Entry::Window { billing_account_id, mode, day, hour } => {
-                if let Some(snapshot) = snapshots.get_mut(&(billing_account_id, mode)) {
-                    (snapshot.day, snapshot.hour) = (day, hour);
-                }
-            }
-            Entry::Claimed { billing_account_id, mode, claimed } => {
-                if let Some(snapshot) = snapshots.get_mut(&(billing_account_id, mode)) {
-                    snapshot.claimed = claimed;
-                }
-            }
-            Entry::Position { billing_account_id, mode, target_id, asset, condition_id, held, cost } => {
-                if let Some(snapshot) = snapshots.get_mut(&(billing_account_id, mode)) {
-                    snapshot.positions.insert((target_id, asset), Position { condition_id, held, cost });
-                }
-            }
-            Entry::Standing { billing_account_id, mode, target_id, asset, standing } => {
-                if let Some(snapshot) = snapshots.get_mut(&(billing_account_id, mode)) {
-                    snapshot.standing.insert((target_id, asset), standing);
-                }
-            }
-            // A copy is taken in whichever mode it was.
-            Entry::Named { order } => {
-                for snapshot in of_account(snapshots, Some(order.billing_account_id)) {
-                    snapshot.named.insert(order.key(), (*order).clone());
                 }
             }
         }

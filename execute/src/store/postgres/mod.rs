@@ -3,7 +3,9 @@
 //! Rows go to and from the database as JSON under their column names, many at a time: one statement reads what a
 //! batch needs of the tenants, one reads the ledger, one writes all rows and their events.
 
+mod closes;
 mod gate;
+mod ledger;
 mod rows;
 
 use std::{collections::BTreeMap, fmt, time::Duration};
@@ -19,9 +21,18 @@ use sqlx::{
 use uuid::Uuid;
 
 use super::{
-    Batch, BudgetKey, Claim, Deferred, Gated, OutboxRow, SealedConnection, Store, StoreError, intents,
+    Batch, BudgetKey, Claim, Deferred, Gated, OutboxRow, SealedConnection, Store, StoreError, Turns, intents,
 };
-use crate::core::{Attempt, AttemptKey, gate::Sign, position::Moved, snapshot::Connection};
+use crate::core::{
+    Attempt, AttemptKey,
+    close::{
+        Close, CloseName,
+        allot::{concerns, followed},
+    },
+    gate::Sign,
+    position::Moved,
+    snapshot::Connection,
+};
 
 /// Postgres, through a pool of its own.
 #[derive(Clone)]
@@ -285,6 +296,23 @@ impl Store for PostgresStore {
         gate::gate(self, batch, keys).await
     }
 
+    async fn turn(&self, batch: Turns<'_>, keys: &dyn Sign) -> Result<Vec<Gated>, StoreError> {
+        gate::turn(self, batch, keys).await
+    }
+
+    async fn closes_due(
+        &self,
+        partition: i32,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Close>, StoreError> {
+        closes::due(&self.pool, partition, now, limit).await
+    }
+
+    async fn close(&self, of: &CloseName) -> Result<Option<Close>, StoreError> {
+        closes::whole(&self.pool, of).await
+    }
+
     async fn unresolved(
         &self,
         partition: i32,
@@ -337,15 +365,23 @@ impl Store for PostgresStore {
     }
 
     async fn record(&self, before: &Attempt, after: &Attempt) -> Result<(), StoreError> {
-        match Moved::between(before, after) {
-            None => rows::update(&self.pool, &self.codec, before, after).await,
-            Some(moved) => {
-                let mut tx = pgpool::begin(&self.pool).await.map_err(failed)?;
-                rows::move_position(&mut tx, after, moved).await?;
-                rows::update(&mut *tx, &self.codec, before, after).await?;
-                tx.commit().await.map_err(failed)
-            }
+        let moved = Moved::between(before, after);
+        let of_close = concerns(before, after);
+        if moved.is_none() && !of_close {
+            return rows::update(&self.pool, &self.codec, before, after).await;
         }
+        let mut tx = pgpool::begin(&self.pool).await.map_err(failed)?;
+        // First, as the gate does: who holds it sees all of an attempt's steps or none.
+        let close = if of_close { closes::lock_of(&mut tx, after).await? } else { None };
+        if let Some(moved) = moved {
+            rows::move_position(&mut tx, after, moved).await?;
+        }
+        rows::update(&mut *tx, &self.codec, before, after).await?;
+        if let Some(close) = close {
+            let next = followed(close.clone(), after);
+            closes::write(&mut tx, &[close], [&next]).await?;
+        }
+        tx.commit().await.map_err(failed)
     }
 
     async fn looked(

@@ -106,7 +106,9 @@ macro_rules! columns {
             $prefix,
             "next_look_at, ",
             $prefix,
-            "is_final"
+            "is_final, ",
+            $prefix,
+            "note"
         )
     };
 }
