@@ -82,6 +82,17 @@ fn what_tells_the_end_of_a_close_hides_no_order_of_it() {
 }
 
 #[test]
+fn a_close_that_waits_at_its_floor_says_so() {
+    let rests = OrderState {
+        note: Some("exit_floor".into()),
+        ..later(&sale(tenant(1), 9, 0, 10), OrderStatus::Open, 0)
+    };
+    assert_eq!(attempts([rests.clone()]).row().unwrap().reason.as_deref(), Some("exit_floor"));
+    let ended = OrderState { reason: Some("repriced".into()), ..later(&rests, OrderStatus::Cancelled, 0) };
+    assert_eq!(attempts([rests, ended]).row().unwrap().reason.as_deref(), Some("repriced"));
+}
+
+#[test]
 fn what_is_left_under_a_hundredth_of_a_share_is_dust() {
     use Lifecycle::{Closed, Dust, Open};
     let mut sold = part(4, Side::Sell, 0, true);

@@ -66,7 +66,8 @@ impl Attempts {
             fees: sum_usdc(|a| a.fees_usdc),
             order_id: went.order_id,
             status: newest.status,
-            reason: newest.reason.clone(),
+            // What is told of a close that waits at its floor stands where its end will stand.
+            reason: newest.reason.clone().or_else(|| newest.note.clone()),
             attempts: i32::try_from(self.0.len()).unwrap_or(i32::MAX),
             observed_at: first.origin.observed_at,
             created_at: self.0.values().map(|a| a.created_at).min().unwrap_or(first.created_at),
@@ -117,7 +118,7 @@ pub struct LedgerRow {
     pub order_id: Option<OrderId>,
     /// The newest attempt's status.
     pub status: OrderStatus,
-    /// The newest attempt's reason.
+    /// The newest attempt's reason; what is told of a close that is alive: `exit_floor`.
     pub reason: Option<String>,
     /// How many attempts there are.
     pub attempts: i32,

@@ -161,7 +161,6 @@ pub fn later(state: &OrderState, status: OrderStatus, filled: i64) -> OrderState
         fees_usdc: Usdc::from_micro(10 * i64::from(filled.is_positive())),
         synced_at: Some(at(1_000)),
         changed_at: at(1_000 + state.revision),
-        note: None,
         ..state.clone()
     }
 }

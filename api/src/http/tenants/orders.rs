@@ -68,7 +68,7 @@ pub(super) struct OrderBody {
     /// Where the newest attempt stands.
     #[schema(value_type = OrderWord)]
     status: OrderStatus,
-    /// Why it was denied, rejected, cancelled or expired.
+    /// Why it was denied, rejected, cancelled or expired; `exit_floor` where a sale waits at its lowest price.
     reason: Option<String>,
     /// Where the position stands: `open`, `closing` or `closed`, and how it ended.
     position_lifecycle: Option<String>,
