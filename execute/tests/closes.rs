@@ -28,7 +28,7 @@ use execute::{
 };
 use schemas::{
     ControlKind, Denial, FillId, IdempotencyKey, OrderStatus, Shares, Side,
-    events::{CloseIntent, OrdersEvent},
+    events::{CloseIntent, OrdersEvent, PlaceIntent},
 };
 
 macro_rules! on_both {
@@ -54,6 +54,7 @@ on_both! {
     a_denied_close_waits_in_the_ledger,
     what_joins_another_close_is_told,
     a_dropped_due_sells_nothing,
+    a_replacement_that_waits_is_overtaken_by_a_close,
     turns_and_steps_at_once_oversell_nothing,
 }
 
@@ -343,6 +344,40 @@ async fn a_dropped_due_sells_nothing(ledger: Ledger) {
     // What was dropped is nobody's any more.
     let sell = sells(&gate_one(&mut held, &two, &keyring).await).remove(0);
     assert_eq!((sell.shares, sell.idempotency_key), (shares("10"), two.head.idempotency_key));
+}
+
+async fn a_replacement_that_waits_is_overtaken_by_a_close(ledger: Ledger) {
+    let (tenant, keyring) = one();
+    ledger.add(1, &tenant).await;
+    let mut held = Held::claim(&ledger, 0, "a").await;
+    // Each close comes while a replacement waits for the order that it replaces; it says so even where there is nothing
+    // to sell.
+    for (n, fraction, overtaken) in [(10, (1, 4), false), (20, (1, 2), true)] {
+        let old = tenant.buy(n, "10", "0.30");
+        let placed = held.place(old.clone(), &keyring).await;
+        let new = PlaceIntent { replaces: Some(old.head.idempotency_key), ..tenant.buy(n + 1, "10", "0.40") };
+        let gated = held.gate(vec![new.clone().into()], &keyring).await.unwrap();
+        let [Gated::Cancelling(cancelling), Gated::Deferred(_)] = gated.as_slice() else {
+            panic!("{gated:?}")
+        };
+        assert_eq!(cancelling.key(), placed.key());
+        becomes(&held, cancelling, OrderStatus::Cancelled, "0").await;
+        let close = tenant.close(n + 2, fraction.0, fraction.1, "0.50");
+        let told = sells(&gate_one(&mut held, &close, &keyring).await).remove(0);
+        assert_eq!(denial(&told), Some(Denial::SellWithoutPosition));
+        let gated = held.gate_deferred(vec![new.clone().into()], &keyring).await.unwrap();
+        let [Gated::Inserted(bought)] = gated.as_slice() else { panic!("{gated:?}") };
+        assert_eq!(denial(bought), overtaken.then_some(Denial::Superseded), "{fraction:?}");
+        // What the leader buys after that is bought.
+        let mut later = tenant.buy(n + 3, "10", "0.40");
+        later.head.filled_at = later.head.filled_at.plus(secs(1));
+        later.replaces = new.replaces;
+        let placed = held.place(later, &keyring).await;
+        becomes(&held, &placed, OrderStatus::Cancelled, "0").await;
+        if !overtaken {
+            becomes(&held, bought, OrderStatus::Cancelled, "0").await;
+        }
+    }
 }
 
 /// Invariant 1. Steps are recorded while the gate takes closes and gives turns, each as often as it has to be tried.

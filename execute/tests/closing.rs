@@ -195,6 +195,20 @@ fn a_void_close_waits_for_its_order_to_be_final_and_then_sells_all_of_it() {
     assert_eq!(denial(&told), Some(Denial::SellWithoutPosition));
 }
 
+#[test]
+fn a_voided_buy_that_waits_for_the_one_it_replaces_is_not_placed() {
+    let mut scene = Scene::holding("0");
+    let old = scene.buy(2, "10");
+    let mut new = scene.tenant.buy(3, "10", "0.45");
+    new.replaces = Some(old.idempotency_key);
+    assert!(scene.gate(new.clone()).iter().any(|s| matches!(s, Step::Defer(_))));
+    let told = inserted(scene.gate(void_of(&scene.tenant, &new.head))).remove(0);
+    assert_eq!(denial(&told), Some(Denial::SellWithoutPosition));
+    scene.becomes(&old, OrderStatus::Cancelled, "0");
+    let denied = inserted(scene.gate(new)).remove(0);
+    assert_eq!((denied.side, denial(&denied)), (Side::Buy, Some(Denial::Superseded)));
+}
+
 // When, and at which price -----------------------------------------------------------------------------------------
 
 #[test]

@@ -25,6 +25,8 @@ create table execution.closes (
     doubts boolean not null,
     -- Since when the wallet lacks shares, and what it held at the last look.
     short jsonb,
+    -- When the leader made the newest sale that took the BUYs along.
+    took_buys_at bigint,
     -- When to look at it next; null: what is recorded of its attempts will say so.
     next_look_at bigint,
     changed_at bigint not null,

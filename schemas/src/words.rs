@@ -349,7 +349,7 @@ words! {
         TargetPaused = "target_paused",
         /// The fill is too old to be followed.
         IntentExpired = "intent_expired",
-        /// What it replaces was filled; nothing worth placing is left.
+        /// What it replaces was filled, and nothing worth placing is left; or the leader left while it waited.
         Superseded = "superseded",
         /// Another target of the tenant is on the other side.
         OppositeHeld = "opposite_held",

@@ -133,7 +133,9 @@ impl Wanted {
             wanted.keys.insert((account, head.idempotency_key));
             wanted.keys.extend(names(intent).map(|key| (account, key)));
             wanted.naturals.insert((account, natural_key(head)));
-            if !matches!(intent, IntentsEvent::PlaceIntent(_)) {
+            // A BUY that waits for another may be overtaken by a close.
+            let is_close = !matches!(intent, IntentsEvent::PlaceIntent(i) if i.replaces.is_none());
+            if is_close {
                 wanted.closes.insert(close_of(head));
             }
         }
@@ -222,6 +224,21 @@ fn gate_place(
     if is_taken(snapshot, head) || last_of(snapshot, head.idempotency_key).is_some() {
         return Ok(vec![Step::Nothing("it was placed or denied before")]);
     }
+    if intent.replaces.is_some() && is_overtaken(snapshot, head) {
+        let line = Line {
+            head,
+            side: Side::Buy,
+            facts: Some(&intent.facts),
+            attempt: 0,
+            partition,
+            send_until: intent.send_until,
+            note: None,
+        };
+        let why = Denial::Superseded.as_str().to_owned();
+        let row = ended(snapshot, &line, (intent.limit, intent.shares), OrderStatus::Denied, why);
+        snapshot.admit(&row);
+        return Ok(vec![Step::Insert(Box::new(row))]);
+    }
     let mut replaced = Replaced::default();
     if let Some(old) = intent.replaces.and_then(|key| last_of(snapshot, key)).cloned() {
         replaced = Replaced { shares: old.filled_shares, usdc: old.filled_usdc };
@@ -239,6 +256,12 @@ fn gate_place(
     let terms = Line { head, side, facts: Some(facts), attempt: 0, partition, send_until, note: None };
     let shown = (intent.limit, intent.shares);
     insert(snapshot, asked, &terms, facts, shown, keys).map(|step| vec![step])
+}
+
+/// Whether a close of later took the position's BUYs along, while this one waited for the one it replaces.
+fn is_overtaken(snapshot: &Snapshot, head: &IntentHead) -> bool {
+    let close = snapshot.closes.get(&(head.target_id, head.asset.clone()));
+    close.and_then(|c| c.took_buys_at).is_some_and(|at| at >= head.filled_at)
 }
 
 /// Whether a denial may pass once the replaced order has given its part back.

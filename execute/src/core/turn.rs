@@ -49,6 +49,7 @@ pub fn gate_close(
             let line = line(snapshot, head, partition, None);
             let row = ended(snapshot, &line, NOTHING, OrderStatus::Denied, why);
             snapshot.admit(&row);
+            snapshot.closes.insert(position, close);
             return Ok(vec![Step::Insert(Box::new(row))]);
         }
     };

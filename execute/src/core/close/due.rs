@@ -209,6 +209,9 @@ pub enum Admitted {
 /// Takes a close intent into the close of its position: `held` shares, and these BUYs.
 pub fn admit(close: &mut Close, intent: &CloseIntent, held: Shares, buys: &Buys, now: Timestamp) -> Admitted {
     let head = &intent.head;
+    if takes_buys(intent) || voided(intent).is_some() {
+        close.took_buys_at = close.took_buys_at.max(Some(head.filled_at));
+    }
     let free = held.minus_or_zero(owed(close, buys));
     let alive = || buys.iter().filter(|(_, b)| !b.is_final);
     let (shares, awaits, cancels) = if let Some(voided) = voided(intent) {

@@ -13,7 +13,8 @@
 //!
 //! - **How much** ([`due`]). Below one half, our BUYs that are still alive are left alone and what they fill later is not
 //!   trimmed. From one half they are cancelled; what is held goes at once, and the fraction of what each of them filled
-//!   besides becomes due when that BUY is final. A void close is about the one order of the voided fill: what that order
+//!   besides becomes due when that BUY is final. A BUY that still waits for the end of the one it replaces is not placed
+//!   any more. A void close is about the one order of the voided fill: what that order
 //!   filled, once it is final, and nothing else. All dues together are never more than is held.
 //! - **When** ([`plan`]). Due shares gather until they are worth `min_close_usdc` or the leader is flat. No more than is
 //!   due is ever sold, however small the remainder.
@@ -126,6 +127,9 @@ pub struct Close {
     pub doubts: bool,
     /// Whether too few shares were found in the wallet.
     pub short: Option<Short>,
+    /// When the leader made the newest sale that took our BUYs along: a replacing BUY of before, which waited meanwhile, is
+    /// not placed any more.
+    pub took_buys_at: Option<Timestamp>,
     /// When to look at it next; `None`: something that is recorded will say so.
     pub next_look_at: Option<Timestamp>,
     /// When it last changed.
@@ -153,6 +157,7 @@ impl Close {
             refused: 0,
             doubts: false,
             short: None,
+            took_buys_at: None,
             next_look_at: None,
             changed_at: now,
             dues: Vec::new(),

@@ -204,7 +204,8 @@ pub async fn write<'c>(
              counted = excluded.counted, offered = excluded.offered, terms = excluded.terms,
              stepped_at = excluded.stepped_at, found_price = excluded.found_price, facts = excluded.facts,
              not_before = excluded.not_before, denied = excluded.denied, refused = excluded.refused,
-             doubts = excluded.doubts, short = excluded.short, next_look_at = excluded.next_look_at,
+             doubts = excluded.doubts, short = excluded.short, took_buys_at = excluded.took_buys_at,
+             next_look_at = excluded.next_look_at,
              changed_at = excluded.changed_at, partition = excluded.partition",
     )
     .bind(Json(&changed))
