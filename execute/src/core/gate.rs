@@ -134,8 +134,8 @@ impl Wanted {
             wanted.keys.extend(names(intent).map(|key| (account, key)));
             wanted.naturals.insert((account, natural_key(head)));
             // A BUY that waits for another may be overtaken by a close.
-            let is_close = !matches!(intent, IntentsEvent::PlaceIntent(i) if i.replaces.is_none());
-            if is_close {
+            let may_close = !matches!(intent, IntentsEvent::PlaceIntent(i) if i.replaces.is_none());
+            if may_close {
                 wanted.closes.insert(close_of(head));
             }
         }

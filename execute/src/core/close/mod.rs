@@ -5,19 +5,20 @@
 //! token, mode) is sold by one [`Close`], one attempt after another:
 //!
 //! ```text
-//!  close intent ──► due ──┐ oldest first      ┌─ FAK at the exit limit ─────────┐
-//!  close intent ──► due ──┼──► close ──► attempt ─┤                             ├─► fills, allotted oldest first
-//!  close intent ──► due ──┘     ▲             └─ at the floor: GTD, it rests ───┘          │
-//!                               └──────────── the attempt is final, the clock says so ◄────┘
+//!  close intent ──► due ──┐                       ┌─ FAK at the exit limit ────────┐
+//!  close intent ──► due ──┼──► close ──► attempt ─┤                                ├─► fills, to dues oldest first
+//!  close intent ──► due ──┘      ▲                └─ at the floor: GTD, it rests ──┘         │
+//!                                └─────────────── the attempt is final, its time has come ◄──┘
 //! ```
 //!
 //! - **How much** ([`due`]). Below one half, our BUYs that are still alive are left alone and what they fill later is not
 //!   trimmed. From one half they are cancelled; what is held goes at once, and the fraction of what each of them filled
 //!   besides becomes due when that BUY is final. A BUY that still waits for the end of the one it replaces is not placed
-//!   any more. A void close is about the one order of the voided fill: what that order
-//!   filled, once it is final, and nothing else. All dues together are never more than is held.
+//!   any more. A void close is about the one order of the voided fill: what that order filled, once it is final, and
+//!   nothing else. All dues together are never more than is held.
 //! - **When** ([`plan`]). Due shares gather until they are worth `min_close_usdc` or the leader is flat. No more than is
-//!   due is ever sold, however small the remainder.
+//!   due is ever sold, however small the remainder. Without market facts, or without any price, it waits until they can be
+//!   had; while the venue refuses it, twice as long each time, up to 16 minutes.
 //! - **At which price** ([`ladder`]). The sale price of the newest due less `exit_slippage`, and every 30 seconds one step
 //!   lower, until `exit_floor`. There the close rests as a GTD order for an hour at a time, and says so
 //!   ([`Note::ExitFloor`]); where it is too small to rest it is tried again as a FAK, once somebody bids that much.
