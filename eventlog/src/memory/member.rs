@@ -3,7 +3,6 @@
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use tokio::sync::watch;
 
 use super::{Shared, answer_lost, state::State};
 use crate::{
@@ -22,7 +21,6 @@ struct Held {
 
 pub(super) struct MemoryMember {
     shared: Arc<Shared>,
-    changed: watch::Receiver<u64>,
     group: Group,
     /// Given with the first poll, and anew after each eviction.
     id: Option<MemberId>,
@@ -60,8 +58,7 @@ impl Drop for InPoll {
 
 impl MemoryMember {
     pub(super) fn new(shared: Arc<Shared>, group: Group) -> Self {
-        let changed = shared.changed.subscribe();
-        Self { shared, changed, group, id: None, held: BTreeMap::new(), rewind: false, turn: 0 }
+        Self { shared, group, id: None, held: BTreeMap::new(), rewind: false, turn: 0 }
     }
 
     fn committed(&self, state: &mut State, at: TopicPartition) -> Offset {
@@ -154,12 +151,15 @@ impl MemoryMember {
 #[async_trait]
 impl Member for MemoryMember {
     async fn poll(&mut self, max: usize, wait: Duration) -> Result<Polled, LogError> {
-        let clock = self.shared.clock.clone();
+        let (shared, clock) = (self.shared.clone(), self.shared.clock.clone());
         let until = clock.monotonic().saturating_add(wait);
         let mut in_poll = InPoll { shared: self.shared.clone(), group: self.group.name.clone(), id: self.id };
         tokio::task::yield_now().await;
         loop {
-            self.changed.mark_unchanged();
+            // Registered before the look, so that a change in between is not missed.
+            let changed = shared.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
             let polled = self.step(max);
             in_poll.id = self.id;
             if let Some(polled) = polled {
@@ -173,7 +173,7 @@ impl Member for MemoryMember {
             let wake = expiry.map_or(until, |e| e.min(until));
             tokio::select! {
                 biased;
-                _ = self.changed.changed() => {}
+                () = changed => {}
                 () = clock.sleep(wake.saturating_sub(now)) => {}
             }
         }

@@ -13,13 +13,16 @@ mod state;
 use std::{
     collections::BTreeMap,
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use async_trait::async_trait;
 use runtime::{Chance, Clock};
 use schemas::Timestamp;
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 use self::{member::MemoryMember, state::State};
 use crate::{
@@ -49,8 +52,11 @@ struct Shared {
     clock: Arc<dyn Clock>,
     faults: Faults,
     state: Mutex<State>,
-    /// Grows with every change that a waiting member might want to see.
-    changed: watch::Sender<u64>,
+    /// How many changes there were that a waiting member might want to see.
+    changes: AtomicU64,
+    /// Wakes the waiting members, in the order in which they began to wait: a `watch` would not (it shards its
+    /// receivers at random), and no run would repeat.
+    changed: Notify,
 }
 
 impl fmt::Debug for MemoryLog {
@@ -65,7 +71,8 @@ impl Shared {
     }
 
     fn notify(&self) {
-        self.changed.send_modify(|n| *n += 1);
+        self.changes.fetch_add(1, Ordering::Relaxed);
+        self.changed.notify_waiters();
     }
 }
 
@@ -92,7 +99,8 @@ impl MemoryLog {
             clock,
             faults: Faults::default(),
             state: Mutex::default(),
-            changed: watch::Sender::new(0),
+            changes: AtomicU64::new(0),
+            changed: Notify::new(),
         })))
     }
 
@@ -123,6 +131,12 @@ impl MemoryLog {
         let evicted = self.0.lock().group(group).evict_owner(owner_of);
         self.0.notify();
         evicted
+    }
+
+    /// How often something changed that a waiting member might want to see: whoever drives several processes by
+    /// hand learns from it whether one of them may have woken the others.
+    pub fn changes(&self) -> u64 {
+        self.0.changes.load(Ordering::Relaxed)
     }
 
     /// Every partition with everything in it: two runs of one seed have equal ones.

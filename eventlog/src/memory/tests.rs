@@ -208,3 +208,37 @@ async fn a_seed_repeats_a_history_in_which_nothing_is_lost_or_doubled() {
     }
     assert!(refused > 100, "only {refused} commits failed: the faults do not bite");
 }
+
+/// The order in which members of many groups see a record.
+async fn order_of_waking() -> Vec<u32> {
+    let (log, _) = log(false);
+    let woken = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let waiting: Vec<_> = (0..24)
+        .map(|n| {
+            let (log, woken) = (log.clone(), woken.clone());
+            tokio::spawn(async move {
+                let group = Group { name: format!("g{n}"), ..group() };
+                let mut member = log.join(group).await.unwrap();
+                while !matches!(member.poll(1, Duration::from_secs(1)).await.unwrap(), Polled::Records(_)) {}
+                woken.lock().unwrap().push(n);
+            })
+        })
+        .collect();
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert!(matches!(log.append(vec![fill(0, 1)]).await, Written::Done(_)));
+    for task in waiting {
+        task.await.unwrap();
+    }
+    woken.lock().unwrap().clone()
+}
+
+#[tokio::test]
+async fn members_that_wait_are_woken_in_one_order_always() {
+    let first = order_of_waking().await;
+    assert_eq!(first.len(), 24);
+    for _ in 0..4 {
+        assert_eq!(order_of_waking().await, first);
+    }
+}
