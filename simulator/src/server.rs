@@ -92,6 +92,7 @@ pub struct TapeReport {
 pub struct Builder {
     options: Options,
     clock: Arc<dyn Clock>,
+    source: Option<Box<dyn Source>>,
 }
 
 impl Builder {
@@ -119,12 +120,19 @@ impl Builder {
         self
     }
 
+    /// Takes what happens from here instead of from the options' leaders or tape: for stories that a test tells. A
+    /// state file knows nothing of it.
+    pub fn source(mut self, source: Box<dyn Source>) -> Self {
+        self.source = Some(source);
+        self
+    }
+
     /// Everything but the address: for callers in the same process, who go through [`Handle::local`].
     ///
     /// # Errors
     /// See [`SimulatorError`]; the port is not one of them.
     pub fn build(self) -> Result<Handle, SimulatorError> {
-        let Self { options, clock } = self;
+        let Self { options, clock, source } = self;
         let now = clock.now();
         let loaded = match &options.prints {
             Prints::Seeded(_) => None,
@@ -147,22 +155,25 @@ impl Builder {
             }
         };
         let mut report = TapeReport::default();
-        let source: Box<dyn Source> = match (&options.prints, loaded) {
-            (Prints::Seeded(seeding), _) => Box::new(Leaders::new(seeding.clone(), epoch)),
-            (Prints::Tape(tape), Some(loaded)) => {
-                report = loaded.report;
-                Box::new(Playback::new(
-                    &loaded.tape,
-                    &loaded.facts,
-                    epoch,
-                    tape.speed,
-                    tape.grace,
-                    &mut report.broken,
-                ))
+        let made = || -> Box<dyn Source> {
+            match (&options.prints, loaded) {
+                (Prints::Seeded(seeding), _) => Box::new(Leaders::new(seeding.clone(), epoch)),
+                (Prints::Tape(tape), Some(loaded)) => {
+                    report = loaded.report;
+                    Box::new(Playback::new(
+                        &loaded.tape,
+                        &loaded.facts,
+                        epoch,
+                        tape.speed,
+                        tape.grace,
+                        &mut report.broken,
+                    ))
+                }
+                // A tape was loaded above, or there was an error.
+                (Prints::Tape(_), None) => Box::new(Leaders::new(crate::seeded::Seeding::default(), epoch)),
             }
-            // A tape was loaded above, or there was an error.
-            (Prints::Tape(_), None) => Box::new(Leaders::new(crate::seeded::Seeding::default(), epoch)),
         };
+        let source = source.unwrap_or_else(made);
         tell(&report);
         let mut world =
             World::new(source, options.rules.clone(), options.exchanges.clone(), epoch, options.keep_rows);
@@ -286,7 +297,7 @@ pub struct Simulator {
 impl Simulator {
     /// Begins to make one: seeded leaders, the machine's clock, no memory.
     pub fn builder() -> Builder {
-        Builder { options: Options::default(), clock: SystemClock::shared() }
+        Builder { options: Options::default(), clock: SystemClock::shared(), source: None }
     }
 
     /// To look inside, and to cause faults.

@@ -200,6 +200,11 @@ impl MemoryStore {
         self.lock().closes.values().cloned().collect()
     }
 
+    /// Who owns a partition: the process, until when its sends are allowed, and from when.
+    pub fn lease(&self, partition: i32) -> Option<(String, Timestamp, Timestamp)> {
+        self.lock().epochs.get(&partition).map(|e| (e.owner.clone(), e.valid_until, e.send_from))
+    }
+
     /// Where reading of a partition goes on.
     pub fn stored_offset(&self, partition: i32) -> Option<StoredOffset> {
         self.lock().offsets.get(&partition).cloned()

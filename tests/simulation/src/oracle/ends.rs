@@ -1,0 +1,270 @@
+//! In the end ledger, venue, log and tables say the same, and nothing waits any more.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use decide::cut::INPUTS;
+use eventlog::{Log, Offset, TopicPartition};
+use execute::core::Attempt;
+use project::{core::ledger::Attempts, store::Store as _};
+use schemas::{
+    AssetId, BillingAccountId, Hash32, OrderId, OrderStatus, Shares, Side, TargetId, Usdc,
+    events::{DeadLettersEvent, IntentsEvent, OrderState, OrdersEvent},
+    keccak256,
+    topics::Topic,
+};
+use simulator::OrderView;
+
+use super::{
+    Broken, decisions,
+    exposure::{Part, is_open, parts},
+};
+use crate::{ports::at_once, stage::Ground};
+
+fn is_read(ground: &Ground, at: TopicPartition, next: Offset) -> bool {
+    at_once(ground.log.read(at, next, 1)).is_ok_and(|rest| rest.is_empty())
+}
+
+/// What has not come to its end yet; nothing, once everything has.
+pub fn unfinished(ground: &Ground) -> Vec<String> {
+    let mut left = Vec::new();
+    let manifest = ground.log.manifest();
+    for attempt in ground.ledger.attempts() {
+        if !attempt.is_final || !attempt.is_settled() {
+            left.push(format!(
+                "order {:?} of {}#{} is {}, filled {}, confirmed {}",
+                attempt.order_id,
+                super::short(attempt.idempotency_key),
+                attempt.attempt,
+                attempt.status,
+                attempt.filled_shares,
+                attempt.confirmed_shares
+            ));
+        }
+    }
+    let (untold, waiting) = ground.ledger.waiting();
+    if untold + waiting > 0 {
+        left.push(format!("{untold} order events are not told, {waiting} intents wait"));
+    }
+    for partition in 0..manifest.partitions(Topic::Fills) {
+        let at = INPUTS.map(|topic| TopicPartition::new(topic, partition));
+        let committed = at_once(ground.log.committed(decide::shell::GROUP, &at)).unwrap_or_default();
+        for at in at {
+            if !is_read(ground, at, committed.get(&at).copied().unwrap_or(Offset::ZERO)) {
+                left.push(format!("decide has not read {at} to its end"));
+            }
+        }
+    }
+    for partition in 0..manifest.partitions(Topic::Intents) {
+        let next = ground.ledger.stored_offset(partition).map_or(Offset::ZERO, |s| s.next);
+        if !is_read(ground, TopicPartition::new(Topic::Intents, partition), next) {
+            left.push(format!("execute has not read intents-{partition} to its end"));
+        }
+    }
+    let read: BTreeSet<TopicPartition> = project::shell::TOPICS
+        .into_iter()
+        .flat_map(|topic| (0..manifest.partitions(topic)).map(move |p| TopicPartition::new(topic, p)))
+        .collect();
+    let progress = at_once(ground.tables.progress(&read)).unwrap_or_default();
+    for at in read {
+        if !is_read(ground, at, progress.get(&at).map_or(Offset::ZERO, |p| p.next)) {
+            left.push(format!("project has not read {at} to its end"));
+        }
+    }
+    left
+}
+
+/// Judges where everything stands in the end.
+pub fn judge(ground: &Ground) -> Vec<Broken> {
+    let mut broken = Vec::new();
+    let rows = ground.ledger.attempts();
+    let (orders, trades) = (ground.venue.orders(), ground.venue.trades());
+    let parts = parts(&orders, &trades);
+    let by_id: BTreeMap<OrderId, &OrderView> = orders.iter().map(|o| (o.id, o)).collect();
+    for order in &orders {
+        if !rows.iter().any(|r| r.order_id == Some(order.id)) {
+            broken.push(breaks("the venue has what the ledger does not know", order.id.to_string()));
+        }
+    }
+    for row in &rows {
+        broken.extend(row.order_id.and_then(|id| stands(row, by_id.get(&id).copied(), parts.get(&id))));
+    }
+    broken.extend(budgets(&rows, &parts));
+    broken.extend(positions(ground, &rows, &parts));
+    broken.extend(told(ground, &rows));
+    broken.extend(tables(ground, &rows));
+    broken
+}
+
+const fn breaks(rule: &'static str, what: String) -> Broken {
+    Broken { rule, what }
+}
+
+/// A row against the venue's order.
+fn stands(row: &Attempt, order: Option<&OrderView>, part: Option<&Part>) -> Option<Broken> {
+    let differs = |what: &str| {
+        let text = format!(
+            "{what}: order {:?} is {} with {} filled ({:?}); the venue: {:?}, {:?}",
+            row.order_id, row.status, row.filled_shares, row.reason, order, part
+        );
+        Some(breaks("ledger and venue differ in the end", text))
+    };
+    let Some(order) = order else {
+        let nothing =
+            matches!(row.status, OrderStatus::Rejected | OrderStatus::Expired | OrderStatus::Cancelled);
+        return if nothing && row.filled_shares == Shares::ZERO { None } else { differs("not there") };
+    };
+    let part = part.copied().unwrap_or_default();
+    if is_open(order) {
+        return differs("still open");
+    }
+    if row.filled_shares != part.shares {
+        return differs("filled");
+    }
+    let full = order.status == "MATCHED" && !part.fails;
+    match row.status {
+        OrderStatus::Filled if !full && order.status != "MATCHED" => differs("not full"),
+        OrderStatus::Denied => differs("denied"),
+        OrderStatus::Rejected | OrderStatus::Expired
+            if part.shares.is_positive() && order.status == "MATCHED" =>
+        {
+            differs("given up")
+        }
+        _ => None,
+    }
+}
+
+/// 4: in the end the budget is what the venue took.
+fn budgets(rows: &[Attempt], parts: &BTreeMap<OrderId, Part>) -> Vec<Broken> {
+    let mut sums: BTreeMap<BillingAccountId, (i64, i64, i64)> = BTreeMap::new();
+    for row in rows.iter().filter(|r| r.side == Side::Buy) {
+        let part = row.order_id.and_then(|id| parts.get(&id)).copied().unwrap_or_default();
+        let sum = sums.entry(row.billing_account_id).or_default();
+        sum.0 += row.counted().micro();
+        sum.1 += part.usdc.saturating_add(part.fees).micro();
+        // Prices of trades are averages of six digits: each share may be off by half of the last.
+        sum.2 += part.shares.micro() / 1_000_000 + 10;
+    }
+    sums.into_iter()
+        .filter(|(_, (counted, truth, slack))| (counted - truth).abs() > *slack)
+        .map(|(account, (counted, truth, _))| {
+            let (counted, truth) = (Usdc::from_micro(counted), Usdc::from_micro(truth));
+            breaks("the budget is not what the venue took", format!("{account}: {counted}, and {truth}"))
+        })
+        .collect()
+}
+
+fn positions(ground: &Ground, rows: &[Attempt], parts: &BTreeMap<OrderId, Part>) -> Vec<Broken> {
+    let mut held: BTreeMap<(BillingAccountId, TargetId, AssetId), i64> = BTreeMap::new();
+    for row in rows {
+        let part = row.order_id.and_then(|id| parts.get(&id)).copied().unwrap_or_default();
+        let sign = if row.side == Side::Buy { 1 } else { -1 };
+        let name = (row.billing_account_id, row.target_id, row.asset.clone());
+        *held.entry(name).or_default() += sign * part.shares.micro();
+    }
+    held.into_iter()
+        .filter_map(|((account, target, asset), truth)| {
+            let position = ground.ledger.position(account, schemas::Mode::Simulated, target, &asset);
+            let ledger = position.map_or(0, |p| p.held.micro());
+            (ledger != truth).then(|| {
+                let (ledger, truth) = (Shares::from_micro(ledger), Shares::from_micro(truth));
+                breaks("a position is not what the venue holds", format!("{asset}: {ledger}, and {truth}"))
+            })
+        })
+        .collect()
+}
+
+/// The log has every revision of every attempt in order, its last as the ledger has it; every intent came to
+/// something; and nothing lies in `dead-letters`.
+fn told(ground: &Ground, rows: &[Attempt]) -> Vec<Broken> {
+    let mut broken = Vec::new();
+    let mut last: BTreeMap<_, OrderState> = BTreeMap::new();
+    for (at, records) in ground.log.contents() {
+        for stored in records {
+            let value = stored.record.value.as_deref().unwrap_or_default();
+            match at.topic {
+                Topic::Orders => {
+                    let Ok(OrdersEvent::OrderState(state)) = ground.codec.decode(value) else { continue };
+                    let key = (state.billing_account_id, state.idempotency_key, state.attempt);
+                    let highest = last.get(&key).map_or(0, |s| s.revision);
+                    if state.revision > highest + 1 {
+                        let what = format!("{key:?}: {} after {highest}", state.revision);
+                        broken.push(breaks("an order event is missing", what));
+                    }
+                    if state.revision > highest {
+                        last.insert(key, state);
+                    }
+                }
+                Topic::Intents => {
+                    let Ok(intent) = ground.codec.decode::<IntentsEvent>(value) else { continue };
+                    let head = match &intent {
+                        IntentsEvent::PlaceIntent(i) => &i.head,
+                        IntentsEvent::CloseIntent(i) => &i.head,
+                        IntentsEvent::CancelIntent(_) => continue,
+                    };
+                    let came = rows.iter().any(|r| {
+                        r.billing_account_id == head.billing_account_id
+                            && r.idempotency_key == head.idempotency_key
+                    });
+                    if !came {
+                        let what = format!("{} of {}", head.idempotency_key, head.billing_account_id);
+                        broken.push(breaks("an intent came to nothing", what));
+                    }
+                }
+                Topic::DeadLetters => {
+                    if let Ok(DeadLettersEvent::DeadLetter(letter)) = ground.codec.decode(value) {
+                        broken.push(breaks("a record went to dead-letters", letter.reason));
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    for row in rows {
+        let key = (row.billing_account_id, row.idempotency_key, row.attempt);
+        if last.get(&key) != Some(&row.to_event()) {
+            broken.push(breaks("the log's last order event is not the ledger's", format!("{key:?}")));
+        }
+    }
+    if last.len() != rows.len() {
+        broken.push(breaks("the log has orders that the ledger has not", format!("{}", last.len())));
+    }
+    broken
+}
+
+/// 6: the tables are what the log says.
+fn tables(ground: &Ground, rows: &[Attempt]) -> Vec<Broken> {
+    let mut broken = Vec::new();
+    let mut copies: BTreeMap<_, Attempts> = BTreeMap::new();
+    for row in rows {
+        let copy = (row.billing_account_id, row.idempotency_key);
+        copies.entry(copy).or_default().take(row.to_event());
+    }
+    let shown = ground.tables.rows();
+    for (copy, attempts) in &copies {
+        if shown.get(copy).map(|r| &r.ledger) != attempts.row().as_ref() {
+            broken.push(breaks("a table's row is not the ledger's", format!("{copy:?}")));
+        }
+    }
+    if shown.len() != copies.len() {
+        let what = format!("{} rows for {} copies", shown.len(), copies.len());
+        broken.push(breaks("a table's row is not the ledger's", what));
+    }
+    let name = |d: &schemas::events::Decision| (d.billing_account_id, d.idempotency_key, d.revision);
+    let mut accepted = decisions::accepted(ground);
+    accepted.sort_by_key(name);
+    if ground.tables.decisions() != accepted {
+        broken.push(breaks("the table's decisions are not the chain's", format!("{}", accepted.len())));
+    }
+    broken
+}
+
+/// A hash of all that there is in the end: log, ledger, tables, venue.
+pub fn digest(ground: &Ground) -> Hash32 {
+    let log = format!("{:?}", ground.log.contents());
+    let ledger: Vec<_> = ground.ledger.attempts();
+    let bodies: Vec<_> = ledger.iter().filter_map(|a| a.body.as_ref()).map(|b| &b.0).collect();
+    let ledger = format!("{ledger:?} {bodies:?}");
+    let tables = format!("{:?} {:?}", ground.tables.rows(), ground.tables.decisions());
+    let venue = format!("{:?} {:?}", ground.venue.orders(), ground.venue.trades());
+    keccak256(&[log.as_bytes(), ledger.as_bytes(), tables.as_bytes(), venue.as_bytes()])
+}

@@ -1,0 +1,326 @@
+//! What happens in the world besides the stages: wallets trade and their fills are published, tenants change their
+//! minds, rows are written where the api would write them.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use eventlog::{Append, Log, Record, Written, event::record};
+use execute::{
+    core::snapshot::{Connection, Grant, Target},
+    store::SealedConnection,
+};
+use schemas::{
+    ChangeKind, FillId, FillKind, Mode, Round, Shares, SignatureType, TargetStatus, Timestamp,
+    avro::Event,
+    events::{CloseRequested, Fill, FillVoided, PositionChanged, PositionSnapshot, TargetState, TokenDelta},
+    topics::Topic,
+};
+use std::sync::Mutex;
+use venue::{facts::book_snapshot, port::MarketData};
+
+use crate::{
+    plan::{
+        Follow, Plan, Step, TenantPlan, What, account, condition, connection, row, second, target, token, tx,
+        user, wallet,
+    },
+    ports::at_once,
+    stage::{Ground, sealed, signer},
+    time::START,
+};
+
+/// The world around the stages.
+#[derive(Debug, Clone)]
+pub struct World {
+    plan: Arc<Plan>,
+    ground: Ground,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Revisions of targets.
+    targets: BTreeMap<(u8, u8), i64>,
+    /// What each fill has come to: revision, shares, rows.
+    fills: BTreeMap<u16, (i32, Shares, i32)>,
+    published: u64,
+    repeated: u64,
+}
+
+/// What the world did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Told {
+    /// Records of fills.
+    pub published: u64,
+    /// Of those, such that repeat another.
+    pub repeated: u64,
+}
+
+/// The scopes of a grant.
+const SCOPES: [&str; 2] = ["poly:trade:buy", "poly:trade:sell"];
+
+impl World {
+    /// The world of a plan: tenants have their rows, and everything that happens is on the agenda.
+    pub fn open(plan: Arc<Plan>, ground: &Ground) -> Self {
+        let world = Self { plan, ground: ground.clone(), state: Arc::default() };
+        let tenants: Vec<_> = (0u8..).zip(world.plan.tenants.clone()).collect();
+        for (n, tenant) in tenants {
+            world.settle(n, &tenant);
+        }
+        for follow in world.plan.follows.clone() {
+            let (w, at) = (world.clone(), follow.since);
+            ground.agenda.at(at, move || w.follow(&follow, TargetStatus::Active, false, false));
+        }
+        for step in world.plan.steps.clone() {
+            world.plan_step(step);
+        }
+        world
+    }
+
+    /// What was published.
+    pub fn told(&self) -> Told {
+        let state = self.lock();
+        Told { published: state.published, repeated: state.repeated }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn now(&self) -> Timestamp {
+        START.plus(self.ground.agenda.elapsed())
+    }
+
+    fn settle(&self, n: u8, tenant: &TenantPlan) {
+        let ground = &self.ground;
+        ground.ledger.add_account(account(n), user(n));
+        ground.tables.add_account(account(n), user(n));
+        let address = signer(n).address();
+        ground.ledger.put_connection(SealedConnection {
+            billing_account_id: account(n),
+            connection: Connection {
+                id: connection(n),
+                address,
+                signature_type: SignatureType::Eoa,
+                funder: address,
+                approved: tenant.approved,
+            },
+            signing_key: sealed(n),
+            api_credentials: None,
+        });
+        self.grant(n, None, false);
+    }
+
+    fn grant(&self, n: u8, expires_in: Option<Duration>, revoked: bool) {
+        let tenant = &self.plan.tenants[usize::from(n)];
+        let grant = Grant {
+            scopes: SCOPES.map(str::to_owned).to_vec(),
+            per_order: tenant.per_order,
+            daily: tenant.daily,
+            hourly: tenant.hourly,
+            per_market: tenant.per_market,
+            expires_at: expires_in.map(|d| self.now().plus(d)),
+            revoked,
+        };
+        self.ground.ledger.put_grant(account(n), grant);
+    }
+
+    fn append<E: Event>(&self, topic: Topic, of: u8, event: &E) {
+        let made = record(&self.ground.codec, &wallet(of).to_string(), event, self.now(), None);
+        let Ok((record, _)) = made else { return };
+        self.put(topic, of, record);
+    }
+
+    fn put(&self, topic: Topic, of: u8, record: Record) {
+        let to = self.ground.log.manifest().place(topic, wallet(of).to_string().as_bytes());
+        let written = at_once(self.ground.log.append(vec![Append { to, record }]));
+        debug_assert!(matches!(written, Written::Done(_)));
+    }
+
+    fn follow(&self, follow: &Follow, status: TargetStatus, close_now: bool, keep: bool) {
+        let (tenant, of) = (follow.tenant, follow.wallet);
+        let revision = {
+            let mut state = self.lock();
+            let revision = state.targets.entry((tenant, of)).or_default();
+            *revision += 1;
+            *revision
+        };
+        let state = TargetState {
+            target_row_id: row(tenant, of),
+            revision,
+            billing_account_id: account(tenant),
+            created_by_user_id: user(tenant),
+            wallet: wallet(of),
+            target_id: target(of),
+            status,
+            close_now,
+            keep_positions: keep,
+            mode: Mode::Simulated,
+            policy_revision: 1,
+            policy: follow.policy.clone(),
+            created_at: START.plus(follow.since),
+            changed_at: self.now(),
+        };
+        let gate = Target { status, wallet: wallet(of), mode: Mode::Simulated, created_by: user(tenant) };
+        self.ground.ledger.put_target(account(tenant), row(tenant, of), gate);
+        self.ground.fates.tell(|| format!("tenant {tenant} follows wallet {of}: {status}"));
+        self.append(Topic::Targets, of, &state);
+    }
+
+    fn plan_step(&self, step: Step) {
+        let Step { at, what } = step;
+        let agenda = &self.ground.agenda;
+        match what {
+            What::Fill { n, ref published, .. } => {
+                for (nth, delay) in published.iter().enumerate() {
+                    let (world, what) = (self.clone(), what.clone());
+                    agenda.at(at + *delay, move || world.publish(at, n, &what, nth > 0));
+                }
+            }
+            // The venue's script shows them.
+            What::Print(_) => {}
+            other => {
+                let world = self.clone();
+                agenda.at(at, move || world.happen(&other));
+            }
+        }
+    }
+
+    fn publish(&self, at: Duration, n: u16, what: &What, again: bool) {
+        let What::Fill { wallet: of, trade, facts, .. } = what else { return };
+        let (revision, shares, rows) = {
+            let mut state = self.lock();
+            state.published += 1;
+            state.repeated += u64::from(again);
+            *state.fills.entry(n).or_insert((0, trade.shares, 1))
+        };
+        let asset = token(trade.market, trade.second);
+        let book = at_once(self.ground.venue.local().book(&asset)).ok().flatten();
+        let filled_at = second(at);
+        let fill = Fill {
+            kind: if revision == 0 { FillKind::New } else { FillKind::Amendment },
+            wallet: wallet(*of),
+            fill_id: FillId::data_api(tx(n), &asset, trade.side, filled_at),
+            revision,
+            tx: tx(n),
+            condition_id: condition(trade.market),
+            side: trade.side,
+            shares,
+            notional: trade.price.cost(shares, Round::Nearest).unwrap_or_default(),
+            price: trade.price,
+            rows,
+            filled_at,
+            observed_at: self.now(),
+            page_order: None,
+            outcome: None,
+            title: None,
+            facts: facts.then(|| self.plan.facts(trade.market)),
+            book: book.as_ref().map(book_snapshot),
+            asset,
+        };
+        self.ground.fates.tell(|| {
+            format!(
+                "fill {n} r{revision}: wallet {of} {} {shares} of {} at {}{}",
+                trade.side,
+                fill.asset,
+                trade.price,
+                if again { " (again)" } else { "" },
+            )
+        });
+        self.append(Topic::Fills, *of, &fill);
+    }
+
+    fn happen(&self, what: &What) {
+        self.ground.fates.tell(|| format!("{what:?}"));
+        match *what {
+            What::Fill { .. } | What::Print(_) => {}
+            What::Amend { n, more } => self.amend(n, more),
+            What::Void { n } => self.void(n),
+            What::Merge { n, wallet: of, market, shares } => {
+                let delta = |second| TokenDelta {
+                    asset: token(market, second),
+                    shares: Shares::from_micro(-shares.micro()),
+                    cost: schemas::Usdc::ZERO,
+                    becomes: None,
+                };
+                let books = [false, true].map(|second| {
+                    at_once(self.ground.venue.local().book(&token(market, second))).ok().flatten()
+                });
+                let changed = PositionChanged {
+                    wallet: wallet(of),
+                    kind: ChangeKind::Merge,
+                    tx: tx(n),
+                    condition_id: condition(market),
+                    deltas: vec![delta(false), delta(true)],
+                    changed_at: Timestamp::from_secs(self.now().secs()),
+                    observed_at: self.now(),
+                    facts: Some(self.plan.facts(market)),
+                    books: books.iter().flatten().map(book_snapshot).collect(),
+                };
+                self.append(Topic::Fills, of, &changed);
+            }
+            What::Snapshot { wallet: of } => {
+                let snapshot = PositionSnapshot {
+                    wallet: wallet(of),
+                    covers_until: START.minus(Duration::from_secs(60)),
+                    near: Vec::new(),
+                    positions: Vec::new(),
+                    part: 0,
+                    parts: 1,
+                    observed_at: self.now(),
+                };
+                self.append(Topic::Fills, of, &snapshot);
+            }
+            What::Target { tenant, wallet: of, status, close_now, keep } => {
+                let follow = self.plan.follows.iter().find(|f| f.tenant == tenant && f.wallet == of);
+                if let Some(follow) = follow {
+                    self.follow(follow, status, close_now, keep);
+                }
+            }
+            What::Close { n, tenant, wallet: of, market, second } => {
+                let request = CloseRequested {
+                    request_id: format!("request-{n}"),
+                    target_row_id: row(tenant, of),
+                    billing_account_id: account(tenant),
+                    wallet: wallet(of),
+                    asset: token(market, second),
+                    requested_at: self.now(),
+                };
+                self.append(Topic::Targets, of, &request);
+            }
+            What::Grant { tenant, expires_in, revoked } => self.grant(tenant, expires_in, revoked),
+            What::Switch { tenant, kind, on } => {
+                self.ground.ledger.put_switch(tenant.map(account), kind, on);
+            }
+        }
+    }
+
+    /// A fill that was published is published again with new totals.
+    fn amend(&self, n: u16, more: Shares) {
+        let Some((at, of, trade)) = self.plan.fill(n) else { return };
+        {
+            let mut state = self.lock();
+            let Some((revision, shares, rows)) = state.fills.get_mut(&n) else { return };
+            (*revision, *shares, *rows) = (*revision + 1, shares.saturating_add(more), *rows + 1);
+        }
+        let what = What::Fill { n, wallet: of, trade, published: Vec::new(), facts: true };
+        self.publish(at, n, &what, false);
+    }
+
+    fn void(&self, n: u16) {
+        let Some((at, of, trade)) = self.plan.fill(n) else { return };
+        let Some((revision, shares, _)) = self.lock().fills.get(&n).copied() else { return };
+        let asset = token(trade.market, trade.second);
+        let voided = FillVoided {
+            wallet: wallet(of),
+            fill_id: FillId::data_api(tx(n), &asset, trade.side, second(at)),
+            revision,
+            tx: tx(n),
+            condition_id: condition(trade.market),
+            side: trade.side,
+            shares,
+            filled_at: second(at),
+            observed_at: self.now(),
+            asset,
+        };
+        self.append(Topic::Fills, of, &voided);
+    }
+}
