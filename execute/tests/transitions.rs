@@ -293,8 +293,27 @@ fn it_did_not_land_only_when_it_no_longer_can() {
     // Taken over later, it may have been sent until then.
     let left = transition(&fak, &Event::Recovered, later(600)).unwrap();
     assert!(!cannot_land(&left, later(600 + 15 * 60)) && cannot_land(&left, later(601 + 15 * 60)));
-    let sell = Attempt { send_until: execute::core::attempt::NEVER_TOO_OLD, ..fak };
-    assert!(!cannot_land(&sell, later(90_000)), "what may still be sent can still land");
+}
+
+#[test]
+fn a_sell_that_nobody_knows_of_is_posted_again_for_a_while_and_comes_to_an_end() {
+    let sell = Attempt { side: Side::Sell, send_until: execute::core::attempt::NEVER_TOO_OLD, ..fak_buy() };
+    // The first post is lost at 900 s; the venue refuses each after it, which proves nothing.
+    let lost = SubmitOutcome::Unknown { why: "no answer".into() };
+    let doubted =
+        transition(&sell, &Event::Answered { sent_at: later(900), outcome: lost }, later(905)).unwrap();
+    assert!(may_send(&doubted, later(1_020)) && !may_send(&doubted, later(1_021)));
+    let refused = rejected("not enough balance / allowance");
+    let Event::Answered { outcome, .. } = refused else { unreachable!() };
+    let again = Event::Answered { sent_at: later(1_020), outcome };
+    let doubted = transition(&doubted, &again, later(1_021)).unwrap();
+    assert_eq!(doubted.status, OrderStatus::Unknown);
+    assert!(!cannot_land(&doubted, later(1_020 + 900)) && cannot_land(&doubted, later(1_021 + 900)));
+    let ended = transition(&doubted, &Event::DidNotLand, later(1_921)).unwrap();
+    assert_eq!(ended.status, OrderStatus::Rejected, "the close may go to its next attempt");
+    // One that was never sent may go whenever its owner comes back.
+    let left = transition(&sell, &Event::Recovered, later(90_000)).unwrap();
+    assert!(may_send(&left, later(90_001)));
 }
 
 #[test]

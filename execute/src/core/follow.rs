@@ -10,6 +10,10 @@ use super::{Attempt, build::VENUE_MINUTE};
 pub const LEAST_LIFE: Duration = Duration::from_secs(190);
 /// A FAK that the venue does not know so long after it could last have been sent did not land.
 const FAK_LANDS_WITHIN: Duration = Duration::from_secs(15 * 60);
+/// A market order whose outcome is not known is posted again for so long after it was first sent, and then only asked
+/// for. A BUY's fill is too old by then; a SELL is never too old, and a venue that refuses it each time, for shares that
+/// went elsewhere, would keep it unknown for ever: what may still be sent can still land.
+const DOUBT_POSTS_FOR: Duration = Duration::from_secs(120);
 /// A GTD order that the venue does not know so long after its expiration there did not land.
 const GRACE: Duration = Duration::from_secs(30);
 /// Rejected and expired attempts are watched so long for a late landing.
@@ -29,6 +33,9 @@ pub fn may_send(attempt: &Attempt, now: Timestamp) -> bool {
     let lives = match (attempt.order_type, attempt.expires_at) {
         (Some(OrderType::Gtd), Some(at)) => now.plus(LEAST_LIFE) <= at,
         (Some(OrderType::Gtd) | None, _) => false,
+        _ if attempt.status == OrderStatus::Unknown => {
+            attempt.sent_at.is_none_or(|first| now <= first.plus(DOUBT_POSTS_FOR))
+        }
         _ => true,
     };
     // What the venue acknowledged is there; what it never heard of, or nobody knows of, may go (again).

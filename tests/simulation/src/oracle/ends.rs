@@ -141,8 +141,10 @@ fn budgets(rows: &[Attempt], parts: &BTreeMap<OrderId, Part>) -> Vec<Broken> {
         let sum = sums.entry(row.billing_account_id).or_default();
         sum.0 += row.counted().micro();
         sum.1 += part.usdc.saturating_add(part.fees).micro();
-        // Prices of trades are averages of six digits: each share may be off by half of the last.
-        sum.2 += part.shares.micro() / 1_000_000 + 10;
+        // A trade here is the average of what it took from several levels: its price has six digits, and a fee is a
+        // little more on the average than on the levels one by one.
+        let shares = part.shares.micro() / 1_000_000 + 1;
+        sum.2 += 10 + shares + shares * row.fee_rate / 2_500;
     }
     sums.into_iter()
         .filter(|(_, (counted, truth, slack))| (counted - truth).abs() > *slack)
