@@ -2,7 +2,7 @@
 # Everything they do lies in scripts/, one small file for each.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test audit bench plants crashes setup fmt lint clean-data
+.PHONY: help run test audit bench plants crashes simulate setup fmt lint clean-data
 
 help: ## what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -24,6 +24,9 @@ plants: ## plant each bug of tests/plants/ and see that the tests catch it (slow
 
 crashes: ## kill execute at every step of an order's life, ten times each (slow; ROUNDS=n for another number)
 	@scripts/crashes $(ROUNDS)
+
+simulate: ## the whole system in one thread, every fault chosen by a seed (ARGS="--seeds 10000", ARGS="--seed 17")
+	@scripts/simulate $(ARGS)
 
 setup: ## install what is missing for all of these
 	@scripts/setup test

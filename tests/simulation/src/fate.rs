@@ -75,7 +75,7 @@ faults! {
     /// HTTP 503 with a time to come back.
     POST_503 = "503", 20;
     /// HTTP 503 without one: nothing says that it had no effect, and here it has.
-    POST_503_TAKEN = "503 after insert", 10;
+    POST_503_TAKEN = "503 after insert", 20;
     /// An answer that is no JSON, to an order that was taken.
     POST_GARBLED = "unreadable answer", 10;
     /// The trades of an order fail to settle.
@@ -91,9 +91,9 @@ faults! {
     /// No answer about trades.
     TRADES_LOST = "trades lost", 40;
     /// A cancel never arrives.
-    CANCEL_LOST = "cancel lost", 40;
+    CANCEL_LOST = "cancel lost", 200;
     /// A cancel is done, and nobody says so.
-    CANCEL_UNHEARD = "cancel answer lost", 40;
+    CANCEL_UNHEARD = "cancel answer lost", 200;
     /// No answer from the public routes, balances or credentials.
     DATA_LOST = "data lost", 20;
 }

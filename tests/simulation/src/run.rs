@@ -19,7 +19,7 @@ use crate::{
     dice::{Dice, name},
     fate::{Fates, Met},
     oracle::{Broken, Judge, decisions, ends, sends::Seen},
-    plan::{Blow, Kind, Plan, Script, account, user},
+    plan::{Blow, Kind, Plan, Script},
     ports::exchange::Network,
     process::Ended,
     stage::{Ground, SESSION, Seat, signer},
@@ -462,10 +462,10 @@ impl Run {
             }
         }
         if ground.judge.broken().is_none() {
-            let found = decisions::judge(&self.plan, ground);
+            let found = decisions::judge(&self.plan, ground, counts.told.intents_repeated);
             counts.decisions = found.reasons;
             counts.foreign_cuts = found.foreign_cuts;
-            for broken in found.broken.into_iter().chain(ends::judge(ground)) {
+            for broken in found.broken.into_iter().chain(ends::judge(&self.plan, ground)) {
                 ground.judge.breaks(broken.rule, broken.what);
             }
         }
@@ -477,9 +477,4 @@ impl Run {
             counts,
         }
     }
-}
-
-/// The accounts of a plan, and who owns them.
-pub fn owners(plan: &Plan) -> Vec<(schemas::BillingAccountId, schemas::UserId)> {
-    (0..u8::try_from(plan.tenants.len()).unwrap_or(u8::MAX)).map(|n| (account(n), user(n))).collect()
 }

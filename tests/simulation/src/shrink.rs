@@ -1,7 +1,7 @@
 //! A story that breaks a rule, made as short as it can be and still break it: steps, blows and faults are left out, half
 //! of them at first and single ones in the end (delta debugging).
 
-use std::{collections::BTreeSet, fmt, io, sync::Arc};
+use std::{collections::BTreeSet, fmt, io, sync::Arc, time::Duration};
 
 use crate::{
     fate::Met,
@@ -10,8 +10,9 @@ use crate::{
     run::{How, Outcome, run},
 };
 
-/// Runs of one shrinking, at most.
-const MOST_RUNS: u32 = 600;
+/// Runs of one shrinking, at most, and how long it may take.
+const MOST_RUNS: u32 = 800;
+const MOST_TIME: Duration = Duration::from_secs(120);
 
 /// A part that can be left out.
 #[derive(Debug, Clone, PartialEq)]
@@ -84,10 +85,12 @@ pub fn shrink(plan: &Plan, outcome: &Outcome) -> io::Result<Short> {
     parts.extend(outcome.met.iter().copied().map(Part::Fault));
     parts.extend(plan.steps.iter().cloned().map(Part::Step));
     let mut chunk = parts.len().div_ceil(2).max(1);
-    while shrinker.runs < MOST_RUNS {
+    let took = crate::tally::stopwatch();
+    let enough = |runs| runs >= MOST_RUNS || took() >= MOST_TIME;
+    while !enough(shrinker.runs) {
         let mut at = 0;
         let mut less = false;
-        while at < parts.len() && shrinker.runs < MOST_RUNS {
+        while at < parts.len() && !enough(shrinker.runs) {
             let end = (at + chunk).min(parts.len());
             let rest = [&parts[..at], &parts[end..]].concat();
             if shrinker.breaks(&rest)? {
@@ -100,10 +103,7 @@ pub fn shrink(plan: &Plan, outcome: &Outcome) -> io::Result<Short> {
         if chunk == 1 && !less {
             break;
         }
-        chunk = if less { chunk.min(parts.len().max(1)) } else { chunk.div_ceil(2).max(1) };
-        if chunk > 1 && !less {
-            continue;
-        }
+        chunk = if less { chunk.min(parts.len().max(1)) } else { chunk.div_ceil(2) };
     }
     let outcome = shrinker.tell(&parts, true)?;
     Ok(Short { parts, outcome, broken, runs: shrinker.runs })

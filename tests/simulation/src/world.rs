@@ -43,6 +43,7 @@ struct State {
     fills: BTreeMap<u16, (i32, Shares, i32)>,
     published: u64,
     repeated: u64,
+    intents_repeated: bool,
 }
 
 /// What the world did.
@@ -52,6 +53,8 @@ pub struct Told {
     pub published: u64,
     /// Of those, such that repeat another.
     pub repeated: u64,
+    /// Whether intents were put into the log once more.
+    pub intents_repeated: bool,
 }
 
 /// The scopes of a grant.
@@ -78,7 +81,11 @@ impl World {
     /// What was published.
     pub fn told(&self) -> Told {
         let state = self.lock();
-        Told { published: state.published, repeated: state.repeated }
+        Told {
+            published: state.published,
+            repeated: state.repeated,
+            intents_repeated: state.intents_repeated,
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
@@ -172,7 +179,7 @@ impl World {
             What::Fill { n, ref published, .. } => {
                 for (nth, delay) in published.iter().enumerate() {
                     let (world, what) = (self.clone(), what.clone());
-                    agenda.at(at + *delay, move || world.publish(at, n, &what, nth > 0));
+                    agenda.at(at + *delay, move || world.publish(at, n, &what, nth > 0, false));
                 }
             }
             // The venue's script shows them.
@@ -184,7 +191,8 @@ impl World {
         }
     }
 
-    fn publish(&self, at: Duration, n: u16, what: &What, again: bool) {
+    /// Publishes a fill as it is known by now; `alias`: as another source names it.
+    fn publish(&self, at: Duration, n: u16, what: &What, again: bool, alias: bool) {
         let What::Fill { wallet: of, trade, facts, .. } = what else { return };
         let (revision, shares, rows) = {
             let mut state = self.lock();
@@ -195,10 +203,11 @@ impl World {
         let asset = token(trade.market, trade.second);
         let book = at_once(self.ground.venue.local().book(&asset)).ok().flatten();
         let filled_at = second(at);
+        let name = if alias { FillId::clob_ws } else { FillId::data_api };
         let fill = Fill {
             kind: if revision == 0 { FillKind::New } else { FillKind::Amendment },
             wallet: wallet(*of),
-            fill_id: FillId::data_api(tx(n), &asset, trade.side, filled_at),
+            fill_id: name(tx(n), &asset, trade.side, filled_at),
             revision,
             tx: tx(n),
             condition_id: condition(trade.market),
@@ -222,7 +231,7 @@ impl World {
                 trade.side,
                 fill.asset,
                 trade.price,
-                if again { " (again)" } else { "" },
+                if again || alias { " (again)" } else { "" },
             )
         });
         self.append(Topic::Fills, *of, &fill);
@@ -233,6 +242,13 @@ impl World {
         match *what {
             What::Fill { .. } | What::Print(_) => {}
             What::Amend { n, more } => self.amend(n, more),
+            What::Alias { n } => {
+                if let Some((at, of, trade)) = self.plan.fill(n) {
+                    let what = What::Fill { n, wallet: of, trade, published: Vec::new(), facts: true };
+                    self.publish(at, n, &what, true, true);
+                }
+            }
+            What::Intents { last } => self.repeat_intents(usize::from(last)),
             What::Void { n } => self.void(n),
             What::Merge { n, wallet: of, market, shares } => {
                 let delta = |second| TokenDelta {
@@ -302,7 +318,24 @@ impl World {
             (*revision, *shares, *rows) = (*revision + 1, shares.saturating_add(more), *rows + 1);
         }
         let what = What::Fill { n, wallet: of, trade, published: Vec::new(), facts: true };
-        self.publish(at, n, &what, false);
+        self.publish(at, n, &what, false, false);
+    }
+
+    fn repeat_intents(&self, last: usize) {
+        let newest: Vec<Append> = self
+            .ground
+            .log
+            .contents()
+            .into_iter()
+            .filter(|(at, _)| at.topic == Topic::Intents)
+            .flat_map(|(to, records)| {
+                let skip = records.len().saturating_sub(last);
+                records.into_iter().skip(skip).map(move |stored| Append { to, record: stored.record })
+            })
+            .collect();
+        self.lock().intents_repeated |= !newest.is_empty();
+        let written = at_once(self.ground.log.append(newest));
+        debug_assert!(matches!(written, Written::Done(_)));
     }
 
     fn void(&self, n: u16) {

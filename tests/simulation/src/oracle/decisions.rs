@@ -32,12 +32,18 @@ pub struct Found {
 type Named = (BillingAccountId, IdempotencyKey, i32);
 
 /// Judges the decisions of a run.
-pub fn judge(plan: &Plan, ground: &Ground) -> Found {
+pub fn judge(plan: &Plan, ground: &Ground, intents_repeated: bool) -> Found {
     let mut found = Found::default();
     let mut breaks = |rule, what: String| found.broken.push(Broken { rule, what });
     match at_once(replay::audit(&ground.log, &ground.codec, &replay::Options::default())) {
-        Ok(report) if report.is_identical() => found.foreign_cuts = report.foreign_cuts,
-        Ok(report) => breaks("decisions do not come out the same again", report.to_string()),
+        Ok(mut report) => {
+            // Intents that somebody put there once more are no difference.
+            report.intents.same |= intents_repeated && report.intents.found > report.intents.expected;
+            found.foreign_cuts = report.foreign_cuts;
+            if !report.is_identical() {
+                breaks("decisions do not come out the same again", report.to_string());
+            }
+        }
         Err(error) => breaks("decisions do not come out the same again", error.to_string()),
     }
     let contents = ground.log.contents();
@@ -61,12 +67,12 @@ pub fn judge(plan: &Plan, ground: &Ground) -> Found {
             if *times > 1 {
                 breaks("a fill was decided twice", format!("{name:?}: {times} times"));
             }
-            if due.keys.contains(&name.1) && !due.asked.contains(name) {
+            if due.keys.contains(&name.1) && !due.asked.contains_key(name) {
                 breaks("a fill was decided that need not be", format!("{name:?}"));
             }
         }
-        for name in &due.asked {
-            if !made.contains_key(name) {
+        for (name, must) in &due.asked {
+            if *must && !made.contains_key(name) {
                 breaks("a fill was not decided", format!("{name:?}"));
             }
         }
@@ -101,11 +107,12 @@ pub fn accepted(ground: &Ground) -> Vec<Decision> {
 #[derive(Debug, Default)]
 struct Due {
     targets: BTreeMap<TargetRowId, TargetState>,
-    /// The highest revision and shares of each fill.
-    known: BTreeMap<(Address, String), (i32, i64)>,
+    /// The highest revision and shares of each fill, and the key that it was first seen under.
+    known: BTreeMap<(Address, String), (i32, i64, IdempotencyKey)>,
     voided: BTreeSet<(Address, String)>,
     keys: BTreeSet<IdempotencyKey>,
-    asked: BTreeSet<Named>,
+    /// What may be decided, and whether it must.
+    asked: BTreeMap<Named, bool>,
 }
 
 impl Due {
@@ -145,25 +152,28 @@ impl Due {
             return;
         }
         let name = (fill.wallet, format!("{}:{}:{}", fill.tx, fill.asset, fill.side));
-        let key = IdempotencyKey::of(TargetId::of_wallet(fill.wallet), &fill.fill_id);
-        self.keys.insert(key);
         let before = self.known.get(&name).copied();
-        let more = before.is_none_or(|(r, shares)| fill.revision > r && fill.shares.micro() > shares);
+        // Whoever sees it first names it.
+        let named = IdempotencyKey::of(TargetId::of_wallet(fill.wallet), &fill.fill_id);
+        let key = before.map_or(named, |(.., key)| key);
+        self.keys.insert(key);
+        let more = before.is_none_or(|(r, shares, _)| fill.revision > r && fill.shares.micro() > shares);
         if more {
-            self.known.insert(name.clone(), (fill.revision, fill.shares.micro()));
+            self.known.insert(name.clone(), (fill.revision, fill.shares.micro(), key));
         }
-        // A BUY is decided once, a SELL again for what came on top; what never happened is not decided again.
-        let asked = before.is_none() || (more && fill.side == Side::Sell && !self.voided.contains(&name));
-        if !asked {
+        // A BUY is decided once, a SELL again for what came on top. Of what was said never to have happened, and grows
+        // all the same, nobody says what it is.
+        if before.is_some() && !(more && fill.side == Side::Sell) {
             return;
         }
+        let must = !self.voided.contains(&name);
         let revision = if fill.side == Side::Sell { fill.revision } else { 0 };
         for target in self.targets.values() {
             let follows = target.wallet == fill.wallet
                 && target.status != TargetStatus::Removed
                 && target.created_at <= fill.filled_at;
             if follows {
-                self.asked.insert((target.billing_account_id, key, revision));
+                self.asked.insert((target.billing_account_id, key, revision), must);
             }
         }
     }

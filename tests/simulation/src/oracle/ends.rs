@@ -18,7 +18,7 @@ use super::{
     Broken, decisions,
     exposure::{Part, is_open, parts},
 };
-use crate::{ports::at_once, stage::Ground};
+use crate::{plan::Plan, ports::at_once, stage::Ground};
 
 fn is_read(ground: &Ground, at: TopicPartition, next: Offset) -> bool {
     at_once(ground.log.read(at, next, 1)).is_ok_and(|rest| rest.is_empty())
@@ -74,7 +74,7 @@ pub fn unfinished(ground: &Ground) -> Vec<String> {
 }
 
 /// Judges where everything stands in the end.
-pub fn judge(ground: &Ground) -> Vec<Broken> {
+pub fn judge(plan: &Plan, ground: &Ground) -> Vec<Broken> {
     let mut broken = Vec::new();
     let rows = ground.ledger.attempts();
     let (orders, trades) = (ground.venue.orders(), ground.venue.trades());
@@ -89,6 +89,7 @@ pub fn judge(ground: &Ground) -> Vec<Broken> {
         broken.extend(row.order_id.and_then(|id| stands(row, by_id.get(&id).copied(), parts.get(&id))));
     }
     broken.extend(budgets(&rows, &parts));
+    broken.extend(super::denials::judge(plan, &rows));
     broken.extend(positions(ground, &rows, &parts));
     broken.extend(told(ground, &rows));
     broken.extend(tables(ground, &rows));

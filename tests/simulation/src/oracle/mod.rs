@@ -4,9 +4,11 @@
 //! |---|---|---|
 //! | [`sends`] | whenever an order is sent, and whenever one arrives | was it committed, with these bytes? may it be sent, now, by this process? does any cap break, by the venue's truth? |
 //! | [`decisions`] | in the end | did each fill come to one decision for each who follows? does the chain replay? |
+//! | `denials` | in the end | was there really no room, where a BUY was denied for a cap? |
 //! | [`ends`] | in the end | do ledger, venue, log and tables say the same? |
 
 pub mod decisions;
+mod denials;
 pub mod ends;
 mod exposure;
 pub mod sends;

@@ -80,7 +80,7 @@ pub fn generate(seed: u64, mood: Option<Mood>) -> Plan {
         troubles: Vec::new(),
         quiet: Duration::ZERO,
     };
-    plan.steps = Market::of(&plan, &mut dice).history(&plan, busy, &mut dice);
+    plan.steps = Market::of(&plan).history(&plan, busy, &mut dice);
     let last = plan.steps.last().map_or(busy, |s| s.at);
     plan.quiet = last + secs(dice.between(5, 60));
     if mood != Mood::Calm {
@@ -223,7 +223,7 @@ struct Market {
 }
 
 impl Market {
-    fn of(plan: &Plan, _: &mut Dice) -> Self {
+    fn of(plan: &Plan) -> Self {
         Self { prices: plan.markets.iter().map(|m| m.price).collect(), held: BTreeMap::new() }
     }
 
@@ -323,6 +323,15 @@ impl Market {
         if dice.permille(150) {
             let (n, at) = *dice.pick(known);
             steps.push(Step { at: at + millis(dice.between(4_000, 40_000)), what: What::Void { n } });
+        }
+        for _ in 0..dice.below(3) {
+            let (n, at) = *dice.pick(known);
+            steps.push(Step { at: at + millis(dice.between(200, 9_000)), what: What::Alias { n } });
+        }
+        if dice.permille(250) {
+            let (_, at) = *dice.pick(known);
+            let last = u8::try_from(dice.between(1, 6)).unwrap_or(1);
+            steps.push(Step { at: at + millis(dice.between(1_000, 12_000)), what: What::Intents { last } });
         }
         let some = |dice: &mut Dice| Duration::from_micros(dice.below(micros(busy)));
         if dice.permille(150) {

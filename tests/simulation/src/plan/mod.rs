@@ -99,6 +99,16 @@ pub enum What {
         /// By so much.
         more: Shares,
     },
+    /// A fill is seen by another source too, under another name.
+    Alias {
+        /// Which.
+        n: u16,
+    },
+    /// The newest intents are in the log once more: put there by hand, or by a producer that repeats itself.
+    Intents {
+        /// So many of each partition.
+        last: u8,
+    },
     /// A fill turns out never to have been.
     Void {
         /// Which.
