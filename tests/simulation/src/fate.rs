@@ -68,6 +68,8 @@ faults! {
     POST_CANCELED_TAKEN = "context canceled after insert", 25;
     /// `context canceled`, and it was not taken.
     POST_CANCELED = "context canceled", 20;
+    /// HTTP 400 with a reason, and it is taken all the same, perhaps much later.
+    POST_LIED = "refused, and taken", 12;
     /// HTTP 425.
     POST_425 = "425", 25;
     /// HTTP 429, with or without a time.

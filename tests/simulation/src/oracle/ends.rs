@@ -41,6 +41,17 @@ pub fn unfinished(ground: &Ground) -> Vec<String> {
             ));
         }
     }
+    let (orders, trades) = (ground.venue.orders(), ground.venue.trades());
+    let parts = parts(&orders, &trades);
+    for row in ground.ledger.attempts() {
+        let Some(order) = orders.iter().find(|o| Some(o.id) == row.order_id) else { continue };
+        let filled = parts.get(&order.id).map_or(Shares::ZERO, |p| p.shares);
+        // One that landed after it was given up is found by and by.
+        if is_open(order) || filled != row.filled_shares {
+            let what = (&order.status, filled, row.status, row.filled_shares);
+            left.push(format!("order {} is {what:?} at the venue and in the ledger", order.id));
+        }
+    }
     let (untold, waiting) = ground.ledger.waiting();
     if untold + waiting > 0 {
         left.push(format!("{untold} order events are not told, {waiting} intents wait"));

@@ -38,8 +38,9 @@ struct State {
     /// Every attempt that was ever sent, by the id it was sent under.
     sent: BTreeMap<AttemptKey, OrderId>,
     landed: BTreeMap<OrderId, Duration>,
-    /// Orders that the ledger had given up when they landed.
+    /// Orders that the ledger had given up when they landed, or was made to.
     late: BTreeSet<OrderId>,
+    after_all: u64,
     broken: Option<Broken>,
     posts: u64,
     zombies: u64,
@@ -105,10 +106,10 @@ impl Judge {
     /// What was seen besides.
     pub fn seen(&self) -> Seen {
         let state = self.lock();
-        Seen { posts: state.posts, zombies: state.zombies, late: state.late.len() as u64 }
+        Seen { posts: state.posts, zombies: state.zombies, late: state.after_all }
     }
 
-    /// Orders that the ledger had given up when they landed.
+    /// Orders that the ledger had given up when they landed, or was made to: they are beyond its caps.
     pub fn late(&self) -> BTreeSet<OrderId> {
         self.lock().late.clone()
     }
@@ -216,9 +217,16 @@ impl Judge {
             return self.breaks("the venue has what was not committed", format!("order {id}"));
         };
         if row.is_final {
-            self.lock().late.insert(id);
+            let mut state = self.lock();
+            state.late.insert(id);
+            state.after_all += 1;
         }
         self.judge_all(venue, &row);
+    }
+
+    /// The venue refuses an order that it will take: the caps cannot know.
+    pub fn lied(&self, id: OrderId) {
+        self.lock().late.insert(id);
     }
 
     /// Whether an order landed so shortly ago that the index may not know it.

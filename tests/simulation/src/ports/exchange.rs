@@ -126,7 +126,8 @@ impl SimVenue {
 const NO_EFFECT: [&str; 6] =
     [fate::POST_LOST, fate::POST_500, fate::POST_CANCELED, fate::POST_425, fate::POST_429, fate::POST_503];
 /// Faults of a post that was taken.
-const TAKEN: [&str; 6] = [
+const TAKEN: [&str; 7] = [
+    fate::POST_LIED,
     fate::POST_UNHEARD,
     fate::POST_LATE,
     fate::POST_500_TAKEN,
@@ -188,6 +189,12 @@ impl Exchange for SimVenue {
             drop(self.deliver(&call, PATIENCE + Duration::from_secs(dice.between(1, 150)), arrive));
             call.agenda().sleep(PATIENCE).await;
             return SubmitOutcome::Unknown { why: "no answer in time".to_owned() };
+        }
+        if fault == Some(fate::POST_LIED) {
+            self.judge.lied(id);
+            drop(self.deliver(&call, Duration::from_millis(dice.between(1, 90_000)), arrive));
+            call.way("back", TAKES).await;
+            return of_submit(&error(400, "the market is not yet ready to process new orders", None), id);
         }
         let answer = self.ask(&call, arrive).await;
         match (fault, answer) {
