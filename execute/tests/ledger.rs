@@ -250,6 +250,8 @@ async fn a_new_owner_waits_for_the_old_lease_and_its_own_does_not_keep_it_waitin
     assert_eq!(claim("a").await.send_in, Duration::ZERO);
     assert_eq!(claim("a").await.send_in, Duration::ZERO);
     let waits = claim("b").await.send_in;
+    // A process that starts over still waits for whoever it took the partition from.
+    assert!(claim("b").await.send_in > Duration::from_secs(50));
     assert!(waits > Duration::from_secs(50) && waits <= Duration::from_secs(60), "{waits:?}");
     // Taken over again: the one before the last may still be sending too.
     let owner = claim("c").await;

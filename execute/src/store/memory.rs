@@ -478,7 +478,8 @@ impl Store for MemoryStore {
             let before = state.epochs.get(&partition);
             let send_from = match before {
                 Some(e) if e.owner != owner => e.valid_until.max(e.send_from).max(now),
-                _ => now,
+                Some(e) => e.send_from.max(now),
+                None => now,
             };
             let epoch = before.map_or(0, |e| e.number) + 1;
             let valid_until = now.plus(lease);

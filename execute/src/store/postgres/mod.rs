@@ -137,7 +137,8 @@ impl PostgresStore {
 #[async_trait]
 impl Store for PostgresStore {
     async fn claim(&self, partition: i32, owner: &str, lease: Duration) -> Result<Claim, StoreError> {
-        // The previous owner may send until its lease ends; this process itself sends no more when it claims again.
+        // The previous owner may send until its lease ends; this process itself sends no more when it claims again, and
+        // goes on waiting for whoever it took the partition from.
         let claimed = sqlx::query(
             "insert into execution.owner_epochs as e (partition, epoch, owner, valid_until, send_from)
              values ($1, 1, $2, clock_timestamp() + $3 * interval '1 microsecond', clock_timestamp())
@@ -145,7 +146,7 @@ impl Store for PostgresStore {
                  epoch = e.epoch + 1,
                  owner = excluded.owner,
                  valid_until = clock_timestamp() + $3 * interval '1 microsecond',
-                 send_from = case when e.owner = excluded.owner then clock_timestamp()
+                 send_from = case when e.owner = excluded.owner then greatest(e.send_from, clock_timestamp())
                      else greatest(e.valid_until, e.send_from, clock_timestamp()) end
              returning epoch,
                  greatest(0, ceil(extract(epoch from send_from - clock_timestamp()) * 1000000))::bigint as send_in",
