@@ -77,6 +77,8 @@ pub struct Outcome {
 /// Once nothing goes wrong any more, everything has ended after so long: a GTD order lives for five minutes, and what
 /// nobody knows of a FAK is given up after a quarter of an hour.
 const PATIENCE: Duration = Duration::from_secs(45 * 60);
+/// How long after that a stage may still end of what went wrong before.
+const LAST_ERRORS: Duration = Duration::from_secs(60);
 /// How often it is looked whether all has ended.
 const LOOK: Duration = Duration::from_secs(2);
 

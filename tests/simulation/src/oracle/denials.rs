@@ -1,6 +1,8 @@
 //! A BUY that was denied for a cap had no room, by the most that everything before it can have counted: an order that is
 //! counted twice against its cap is denied here without need.
 
+use std::time::Duration;
+
 use execute::core::{Attempt, MAX_DAILY, MAX_HOURLY, MAX_PER_ORDER, gate::denial};
 use schemas::{Denial, Round, Side, Usdc};
 use venue::fees::{FeeTerms, worst_fee, worst_fee_of_market_buy};
@@ -10,6 +12,9 @@ use crate::plan::{Plan, account, target, token};
 
 /// Dollars of market orders are cents, and what fills is rounded.
 const SLACK: Usdc = Usdc::from_micro(20_000);
+
+/// How far the clocks of two processes that gated one after another may be apart.
+const CLOCKS: Duration = Duration::from_secs(1);
 
 /// The most that an order can have cost.
 fn cost(plan: &Plan, row: &Attempt) -> Usdc {
@@ -38,14 +43,14 @@ pub fn judge(plan: &Plan, rows: &[Attempt]) -> Vec<Broken> {
 fn without_need(plan: &Plan, rows: &[Attempt], row: &Attempt) -> Option<Broken> {
     let why = denial(row).filter(|_| row.side == Side::Buy)?;
     let (_, grant) = (0u8..).zip(&plan.tenants).find(|(n, _)| account(*n) == row.billing_account_id)?;
-    // Whatever was placed before it, or in the same moment, and never gave anything back.
+    // Whatever was placed before it, and never gave anything back.
     let before = || {
         rows.iter().filter(|r| {
             r.billing_account_id == row.billing_account_id
                 && r.side == Side::Buy
                 && r.key() != row.key()
                 && r.order_id.is_some()
-                && r.created_at <= row.created_at
+                && r.created_at <= row.created_at.plus(CLOCKS)
         })
     };
     let counted = |r: &Attempt| r.reserved.max(r.counted()).saturating_add(SLACK);

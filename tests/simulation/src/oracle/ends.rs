@@ -132,9 +132,10 @@ fn stands(row: &Attempt, order: Option<&OrderView>, part: Option<&Part>) -> Opti
     if row.filled_shares != part.shares {
         return differs("filled");
     }
-    let full = order.status == "MATCHED" && !part.fails;
+    // A FAK's dollars may buy more shares than it asked for, and its rest be killed all the same.
+    let full = part.shares.saturating_add(execute::core::close::LEAST_SHARES) > row.shares;
     match row.status {
-        OrderStatus::Filled if !full && order.status != "MATCHED" => differs("not full"),
+        OrderStatus::Filled if !full => differs("not full"),
         OrderStatus::Denied => differs("denied"),
         OrderStatus::Rejected | OrderStatus::Expired
             if part.shares.is_positive() && order.status == "MATCHED" =>

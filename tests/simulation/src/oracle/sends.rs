@@ -324,8 +324,9 @@ impl Judge {
     /// was given back when it filled, and nobody can take it back.
     fn held_cost(&self, mine: &[Known<'_>], of: impl Fn(&Known<'_>) -> bool) -> Option<Usdc> {
         let (mut bought, mut sold, mut pending) = (Vec::new(), schemas::Shares::ZERO, Usdc::ZERO);
-        for known in mine.iter().filter(|k| of(k) && !k.late) {
+        for known in mine.iter().filter(|k| of(k)) {
             match known.order.side {
+                Side::Buy if known.late => {}
                 Side::Buy => {
                     bought.push((known.part.shares, known.part.usdc));
                     pending = pending.saturating_add(known.part.pending);
