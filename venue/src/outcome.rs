@@ -119,8 +119,10 @@ impl RejectCause {
 
     /// What the venue's words mean. They are the only thing that tells errors apart.
     pub fn of(message: &str) -> Self {
-        const WORDS: [(&str, RejectCause); 29] = [
+        const WORDS: [(&str, RejectCause); 31] = [
             ("not enough balance", RejectCause::BalanceOrAllowance),
+            ("insufficient", RejectCause::BalanceOrAllowance),
+            ("allowance", RejectCause::BalanceOrAllowance),
             ("no orders found to match", RejectCause::NothingToTake),
             ("couldn't be fully filled", RejectCause::NothingToTake),
             ("there are no matching orders", RejectCause::NothingToTake),

@@ -288,3 +288,40 @@ fn amounts_round_as_the_official_client_rounds() {
         }
     }
 }
+
+/// The vectors hold every type and every exchange, and not every pair: each pair is checked by who signed it.
+#[test]
+fn every_wallet_signs_for_every_exchange_and_no_signature_serves_two() {
+    let key =
+        LocalSigner::from_hex("0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80").unwrap();
+    let table = ExchangeTable::default();
+    let mut signatures = std::collections::BTreeSet::new();
+    for kind in [SignatureType::Eoa, SignatureType::Proxy, SignatureType::Safe, SignatureType::Poly1271] {
+        let funder = if kind == SignatureType::Eoa { key.address() } else { Address::from_bytes([0x77; 20]) };
+        for route in [Route::Normal, Route::NegRisk, Route::V3] {
+            for side in [Side::Buy, Side::Sell] {
+                let order = OrderFields {
+                    salt: 42,
+                    maker: funder,
+                    signer: if kind == SignatureType::Poly1271 { funder } else { key.address() },
+                    token: "1234".parse().unwrap(),
+                    maker_amount: 5_200_000,
+                    taker_amount: 10_000_000,
+                    side,
+                    signature_type: kind,
+                    timestamp: Timestamp::from_millis(1_780_000_000_123),
+                    metadata: schemas::Hash32::ZERO,
+                    builder: schemas::Hash32::ZERO,
+                };
+                let (id, signature) = sign_order(&table, route, &order, &key).unwrap();
+                assert_eq!(order_digest(&table, route, &order), Ok(id));
+                assert_eq!(signer_of_order(&table, route, &order, &signature), Ok(key.address()));
+                assert_eq!(signature.len(), if kind == SignatureType::Poly1271 { 317 } else { 65 });
+                // The same again is the same: nothing in it is drawn.
+                assert_eq!(sign_order(&table, route, &order, &key), Ok((id, signature.clone())));
+                assert!(signatures.insert(signature), "{kind} {route:?} {side}");
+            }
+        }
+    }
+    assert_eq!(signatures.len(), 24);
+}
