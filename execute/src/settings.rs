@@ -23,6 +23,8 @@ pub struct Settings {
     pub come_back: Duration,
     /// Orders that are looked at at the same time.
     pub looks: usize,
+    /// Connections of one partition whose user streams are listened to; the others are found out about by asking.
+    pub streams: usize,
     /// How often the reconciler asks for what is due.
     pub tick: Duration,
     /// How often the outbox, intents that wait and closes are looked at by themselves; commits wake them besides.
@@ -45,6 +47,7 @@ impl Default for Settings {
             orders_burst: 60,
             come_back: Duration::from_secs(1),
             looks: 32,
+            streams: 200,
             tick: Duration::from_millis(250),
             relay: Duration::from_millis(500),
             housekeeping: Duration::from_secs(30),

@@ -7,9 +7,11 @@ use schemas::{Mode, Timestamp};
 use venue::{
     VenueError,
     http::Clob,
-    port::{Exchange, MarketData},
+    port::{Exchange, MarketData, UserChannel},
     signing::{ApiCreds, LocalSigner},
 };
+
+use crate::shell::limits::Limits;
 
 /// Who gives API credentials to a signing key (`venue.md` 4, L1).
 #[async_trait]
@@ -39,6 +41,8 @@ impl KeyIssuer for Clob {
 #[derive(Clone)]
 pub struct Venues {
     exchanges: BTreeMap<Mode, Arc<dyn Exchange>>,
+    channels: BTreeMap<Mode, Arc<dyn UserChannel>>,
+    limits: Arc<Limits>,
     issuer: Arc<dyn KeyIssuer>,
     market: Arc<dyn MarketData>,
     modes: Arc<[Mode]>,
@@ -58,7 +62,9 @@ impl Venues {
         issuer: Arc<dyn KeyIssuer>,
         market: Arc<dyn MarketData>,
     ) -> Self {
-        Self { exchanges: BTreeMap::new(), issuer, market, modes: Arc::new([]) }.with(mode, exchange)
+        let (exchanges, channels) = (BTreeMap::new(), BTreeMap::new());
+        Self { exchanges, channels, limits: Arc::default(), issuer, market, modes: Arc::new([]) }
+            .with(mode, exchange)
     }
 
     /// Another exchange for another mode.
@@ -71,6 +77,22 @@ impl Venues {
     /// The exchange of a mode.
     pub fn exchange(&self, mode: Mode) -> Option<&Arc<dyn Exchange>> {
         self.exchanges.get(&mode)
+    }
+
+    /// A mode whose venue tells of its own accord what happens. Without one, orders are found out about by asking.
+    pub fn with_channel(mut self, mode: Mode, channel: Arc<dyn UserChannel>) -> Self {
+        self.channels.insert(mode, channel);
+        self
+    }
+
+    /// Where the venue of a mode tells what happens.
+    pub fn channel(&self, mode: Mode) -> Option<&Arc<dyn UserChannel>> {
+        self.channels.get(&mode)
+    }
+
+    /// How often it may be asked. Shared by all clones, since the venue counts by address.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     /// The modes served.

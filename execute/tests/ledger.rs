@@ -21,23 +21,25 @@ use execute::{
     Keyring, StoreError,
     core::{
         Attempt, AttemptKey, Event,
+        diagnosis::{Ailment, Diagnosis},
         fills::Fills,
+        follow::{self, Class},
         gate::{Wait, denial},
         snapshot::Grant,
         transition,
         transition::Seen,
     },
-    store::{BudgetKey, Gated},
+    store::{BudgetKey, Gated, Pause},
 };
 use futures_util::future::join_all;
 use schemas::{
     ControlKind, Denial, FillId, Hash32, IdempotencyKey, Mode, OrderStatus, Side, TargetStatus, Timestamp,
     Usdc,
-    events::{IntentsEvent, OrdersEvent, PlaceIntent},
+    events::{ControlsEvent, IntentsEvent, OrdersEvent, PlaceIntent},
     topics::Topic,
 };
 use venue::{
-    outcome::{Accepted, SubmitOutcome},
+    outcome::{Accepted, RejectCause, SubmitOutcome},
     wire::{ClobOrderStatus, PlacedStatus},
 };
 
@@ -70,6 +72,9 @@ on_both! {
     a_balance_is_less_what_it_does_not_show_yet,
     events_come_by_revision_until_they_are_published,
     what_is_due_comes_longest_due_first,
+    what_rests_is_apart_from_what_is_urgent,
+    a_connection_s_orders_are_made_due_at_once_and_no_others,
+    a_pause_comes_of_five_rejections_in_a_row_and_is_told,
     unresolved_attempts_are_all_found,
     deferred_intents_are_kept_until_they_are_gated,
     a_cancel_marks_the_order_that_it_names,
@@ -540,20 +545,162 @@ async fn what_is_due_comes_longest_due_first(ledger: Ledger) {
     let mut held = Held::claim(&ledger, 0, "a").await;
     let placed = attempts(&held.gate(buys(&tenant, 0..4, "10", "0.10"), &keyring).await.unwrap());
     let at = |secs| held.now.plus(Duration::from_secs(secs));
-    assert!(held.store.due(0, at(1), 10).await.unwrap().is_empty(), "just committed, and in hand");
+    assert!(
+        held.store.due(0, Class::Urgent, at(1), 10).await.unwrap().is_empty(),
+        "just committed, and in hand"
+    );
     for (attempt, secs) in placed.iter().zip([4, 2, 9, 3]) {
         held.store.looked(attempt.key(), 1, 1, Some(at(secs))).await.unwrap();
     }
     // A look at an older revision is no look at this one.
     held.store.looked(placed[0].key(), 7, 1, None).await.unwrap();
-    let due = held.store.due(0, at(5), 10).await.unwrap();
+    let due = held.store.due(0, Class::Urgent, at(5), 10).await.unwrap();
     let order: Vec<_> = due.iter().map(Attempt::key).collect();
     assert_eq!(order, [placed[1].key(), placed[3].key(), placed[0].key()]);
     assert_eq!((due[0].asked, due[0].revision), (1, 1));
-    assert_eq!(held.store.due(0, at(5), 1).await.unwrap().len(), 1);
-    assert!(held.store.due(1, at(5), 10).await.unwrap().is_empty());
+    assert_eq!(held.store.due(0, Class::Urgent, at(5), 1).await.unwrap().len(), 1);
+    assert!(held.store.due(1, Class::Urgent, at(5), 10).await.unwrap().is_empty());
     held.store.looked(placed[1].key(), 1, 2, None).await.unwrap();
-    assert_eq!(held.store.due(0, at(9_999), 10).await.unwrap().len(), 3, "never again is never due");
+    assert_eq!(
+        held.store.due(0, Class::Urgent, at(9_999), 10).await.unwrap().len(),
+        3,
+        "never again is never due"
+    );
+}
+
+async fn what_rests_is_apart_from_what_is_urgent(ledger: Ledger) {
+    let (tenant, keyring) = one();
+    ledger.add(1, &tenant).await;
+    let mut held = Held::claim(&ledger, 0, "a").await;
+    let placed = attempts(&held.gate(buys(&tenant, 0..6, "10", "0.10"), &keyring).await.unwrap());
+    let live = accepted(&placed[0], PlacedStatus::Live);
+    let open: Vec<Attempt> = placed.iter().map(|a| step(a, &live, held.now)).collect();
+    let rests = open[0].clone();
+    let part = step(&open[1], &filled(&open[1], ClobOrderStatus::Live, "4", false), held.now);
+    let cancelling = step(&open[2], &Event::CancelAsked { cause: "void".into() }, held.now);
+    // Ended, but a trade of it can still fail; and ended for good, and watched.
+    let unsettled = step(&open[3], &filled(&open[3], ClobOrderStatus::Canceled, "4", false), held.now);
+    let settled =
+        step(&open[4], &filled(&open[4], ClobOrderStatus::CanceledExpiredOrder, "4", true), held.now);
+    for (before, after) in placed.iter().zip([&rests, &part, &cancelling, &unsettled, &settled]) {
+        held.store.record(before, &Attempt { next_look_at: Some(held.now), ..after.clone() }).await.unwrap();
+    }
+    let at = held.now.plus(Duration::from_secs(60));
+    let due = |class| {
+        let store = held.store.clone();
+        async move {
+            let due = store.due(0, class, at, 10).await.unwrap();
+            assert!(due.iter().all(|a| follow::class(a) == class), "{due:#?}");
+            due.iter().map(Attempt::key).collect::<std::collections::BTreeSet<_>>()
+        }
+    };
+    let keys = |of: &[&Attempt]| of.iter().map(|a| a.key()).collect::<std::collections::BTreeSet<_>>();
+    assert_eq!(due(Class::Resting).await, keys(&[&rests, &part, &settled]));
+    assert_eq!(due(Class::Urgent).await, keys(&[&cancelling, &unsettled, &placed[5]]));
+    // A connection's orders: those that rest, and those that are looked at at all.
+    let connection = tenant.connection.id;
+    let resting = held.store.resting(0, connection).await.unwrap();
+    assert_eq!(
+        resting.iter().map(Attempt::key).collect::<std::collections::BTreeSet<_>>(),
+        keys(&[&rests, &part])
+    );
+    assert!(held.store.resting(1, connection).await.unwrap().is_empty());
+    assert!(held.store.resting(0, uuid::Uuid::nil()).await.unwrap().is_empty());
+    assert_eq!(held.store.followed(0).await.unwrap(), [(connection, Mode::Simulated)].into());
+    assert!(held.store.followed(1).await.unwrap().is_empty());
+}
+
+async fn a_connection_s_orders_are_made_due_at_once_and_no_others(ledger: Ledger) {
+    let (tenant, other) = (Tenant::new(1), Tenant::new(2));
+    let keyring = keyring(&[(1, &tenant), (2, &other)]);
+    ledger.add(1, &tenant).await;
+    ledger.add(2, &other).await;
+    let mut held = Held::claim(&ledger, 0, "a").await;
+    let mine = attempts(&held.gate(buys(&tenant, 0..3, "10", "0.10"), &keyring).await.unwrap());
+    let theirs = attempts(&held.gate(buys(&other, 5..6, "10", "0.10"), &keyring).await.unwrap());
+    let later = held.now.plus(Duration::from_secs(600));
+    for attempt in mine.iter().chain(&theirs) {
+        held.store.looked(attempt.key(), 1, 4, Some(later)).await.unwrap();
+    }
+    held.store.looked(mine[2].key(), 1, 4, None).await.unwrap();
+    let now = held.now.plus(Duration::from_secs(60));
+    held.store.make_due(1, tenant.connection.id, now).await.unwrap();
+    assert!(held.store.due(0, Class::Urgent, now, 10).await.unwrap().is_empty(), "another partition's");
+    held.store.make_due(0, tenant.connection.id, now).await.unwrap();
+    let due: Vec<_> =
+        held.store.due(0, Class::Urgent, now, 10).await.unwrap().iter().map(Attempt::key).collect();
+    assert_eq!(due, [mine[0].key(), mine[1].key()], "neither another's nor what is never looked at again");
+    // By their ids at the venue.
+    let ids = [mine[2].order_id.unwrap(), schemas::OrderId::from_bytes([9; 32]), mine[0].order_id.unwrap()];
+    let mut expected = [mine[0].key(), mine[2].key()];
+    expected.sort();
+    assert_eq!(held.store.by_order_id(0, &ids).await.unwrap(), expected);
+    assert!(held.store.by_order_id(1, &ids).await.unwrap().is_empty());
+    held.store.ticked(0, now).await.unwrap();
+    held.store.ticked(0, held.now).await.unwrap();
+}
+
+/// Refused, and looked into: with that finding.
+async fn refuse(held: &Held, attempt: &Attempt, at: Timestamp, ailment: Ailment) -> Attempt {
+    let refused = Event::Answered {
+        sent_at: at,
+        outcome: SubmitOutcome::Rejected { message: "no".into(), cause: RejectCause::Other },
+    };
+    let rejected = transition(attempt, &refused, at).unwrap();
+    held.store.record(attempt, &rejected).await.unwrap();
+    assert_eq!(held.store.diagnosis(attempt.key()).await.unwrap(), None);
+    let found = Diagnosis { ailment, detail: "what was found".into() };
+    let told = transition(&rejected, &Event::Diagnosed { detail: found.detail.clone() }, at).unwrap();
+    held.store.diagnose(&rejected, &told, &found, at).await.unwrap();
+    assert_eq!(held.store.diagnosis(attempt.key()).await.unwrap(), Some(found.clone()));
+    // Once: what was found stands.
+    let again = held.store.diagnose(&rejected, &told, &found, at).await;
+    assert!(matches!(again, Err(StoreError::Changed(key)) if key == attempt.key()), "{again:?}");
+    told
+}
+
+async fn a_pause_comes_of_five_rejections_in_a_row_and_is_told(ledger: Ledger) {
+    let (tenant, keyring) = one();
+    ledger.add(1, &tenant).await;
+    let mut held = Held::claim(&ledger, 0, "a").await;
+    let placed = attempts(&held.gate(buys(&tenant, 0..9, "10", "0.10"), &keyring).await.unwrap());
+    let at = |n: usize| held.now.plus(Duration::from_secs(10 + u64::try_from(n).unwrap()));
+    let pause = |n: usize| Pause {
+        account: tenant.account,
+        mode: Mode::Simulated,
+        partition: 0,
+        id: uuid::Uuid::from_u128(0x9a),
+        reason: "five in a row",
+        at: at(n),
+    };
+    // One for another cause, and four for want of money.
+    for (n, attempt) in placed[..5].iter().enumerate() {
+        let ailment = if n == 0 { Ailment::Other } else { Ailment::Allowance };
+        refuse(&held, attempt, at(n), ailment).await;
+        assert!(!held.store.pause_after_rejections(&pause(n)).await.unwrap(), "{n}");
+    }
+    // In another mode nothing was ever answered.
+    let paper = Pause { mode: Mode::Paper, ..pause(5) };
+    refuse(&held, &placed[5], at(5), Ailment::Balance).await;
+    assert!(!held.store.pause_after_rejections(&paper).await.unwrap());
+    assert!(held.store.pause_after_rejections(&pause(5)).await.unwrap());
+    assert!(!held.store.pause_after_rejections(&pause(6)).await.unwrap(), "it is paused");
+    // The gate sees it, in the same database.
+    let denied = attempts(&held.gate(buys(&tenant, 20..21, "10", "0.10"), &keyring).await.unwrap());
+    assert_eq!(denial(&denied[0]), Some(Denial::TenantPaused));
+    let told = held.store.controls_next(0, 10).await.unwrap();
+    assert!(held.store.controls_next(1, 10).await.unwrap().is_empty());
+    let [row] = told.as_slice() else { panic!("{told:?}") };
+    let ControlsEvent::ControlState(state) = codec().decode::<ControlsEvent>(&row.value).unwrap() else {
+        panic!("no switch")
+    };
+    assert_eq!(
+        (state.billing_account_id, state.kind, state.active),
+        (Some(tenant.account), ControlKind::Pause, true)
+    );
+    assert_eq!((state.reason.as_str(), state.revision, row.revision), ("five in a row", 1, 1));
+    held.store.controls_published(&[(row.account, row.revision)]).await.unwrap();
+    assert!(held.store.controls_next(0, 10).await.unwrap().is_empty());
 }
 
 async fn unresolved_attempts_are_all_found(ledger: Ledger) {
@@ -628,7 +775,7 @@ async fn a_cancel_marks_the_order_that_it_names(ledger: Ledger) {
     let [Gated::Cancelling(marked), Gated::Nothing(_)] = gated.as_slice() else { panic!("{gated:?}") };
     assert_eq!((marked.revision, marked.cancel_cause.as_deref()), (2, Some("void")));
     assert_eq!(ledger.attempt(&placed).await, **marked);
-    assert_eq!(held.store.due(0, held.now, 10).await.unwrap().len(), 1, "to be looked at now");
+    assert_eq!(held.store.due(0, Class::Urgent, held.now, 10).await.unwrap().len(), 1, "to be looked at now");
     assert_eq!(held.store.outbox_next(0, 10).await.unwrap().len(), 2);
 }
 

@@ -187,10 +187,8 @@ async fn an_order_that_lands_after_it_was_given_up_is_cancelled_and_told() {
     let intent = tenant.buy(1, "10", "0.50");
     world.publish(intent.clone()).await;
     world.until("it is refused", SOON, || world.status(key(&intent)) == Some(OrderStatus::Rejected)).await;
-    assert_eq!(
-        world.attempt(key(&intent)).unwrap().reason.as_deref(),
-        Some("not enough balance / allowance")
-    );
+    let reason = world.attempt(key(&intent)).unwrap().reason.unwrap();
+    assert!(reason.starts_with("not enough balance / allowance"), "{reason}");
     // The venue says one thing and does another.
     let attempt = world.attempt(key(&intent)).unwrap();
     let (id, body) = (attempt.order_id.unwrap(), attempt.body.unwrap().0);

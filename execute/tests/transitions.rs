@@ -14,10 +14,11 @@ use std::time::Duration;
 use common::{START, Tenant, inserted, keyring, shares, usdc};
 use execute::core::{
     Attempt, Event,
+    diagnosis::{Ailment, Holding, Wallet, diagnose, pause_reason, was_refused},
     fills::Fills,
-    follow::{cannot_land, may_send, next_look},
+    follow::{Class, cannot_land, class, may_send, next_look, next_look_while_heard},
     transition,
-    transition::Seen,
+    transition::{Seen, landed_late},
 };
 use proptest::prelude::*;
 use schemas::{OrderStatus, OrderType, Shares, Side, Timestamp, Usdc};
@@ -235,6 +236,108 @@ fn the_rest_of_a_fak_is_killed_and_more_than_planned_is_full() {
 }
 
 #[test]
+fn what_becomes_of_an_ended_order_s_trades_is_no_late_landing() {
+    let open = after(&limit_buy(), &accepted(PlacedStatus::Live));
+    assert!(!landed_late(&limit_buy(), &open));
+    let ended = after(&open, &seen(ClobOrderStatus::Canceled, "4", trades("4", "0")));
+    let confirmed = after(&ended, &seen(ClobOrderStatus::Canceled, "4", trades("4", "4")));
+    let expired = after(&open, &seen(ClobOrderStatus::CanceledExpiredOrder, "4", trades("4", "0")));
+    let settled = after(&expired, &seen(ClobOrderStatus::CanceledExpiredOrder, "4", trades("4", "4")));
+    assert!(!landed_late(&ended, &confirmed) && !landed_late(&expired, &settled));
+}
+
+#[test]
+fn a_list_that_has_an_order_confirms_it_and_moves_nothing() {
+    let open = after(&limit_buy(), &accepted(PlacedStatus::Live));
+    let rests = |matched: &str| Event::Rests { matched: shares(matched) };
+    assert_eq!(transition(&open, &rests("0"), later(20)), None, "told often enough");
+    let told = transition(&open, &rests("0"), later(40)).unwrap();
+    assert_eq!(
+        told,
+        Attempt { synced_at: Some(later(40)), changed_at: later(40), revision: 3, ..open.clone() }
+    );
+    assert_eq!(transition(&open, &rests("1"), later(40)), None, "what differs is not confirmed");
+    let part = after(&open, &seen(ClobOrderStatus::Live, "4", trades("4", "4")));
+    assert!(transition(&part, &rests("4"), later(40)).is_some());
+    for other in [
+        limit_buy(),
+        after(&limit_buy(), &unknown()),
+        after(&open, &seen(ClobOrderStatus::Canceled, "0", Fills::default())),
+    ] {
+        assert_eq!(transition(&other, &rests("0"), later(40)), None);
+    }
+}
+
+#[test]
+fn orders_that_rest_are_looked_at_seldom_while_the_venue_tells_and_all_others_as_ever() {
+    let open = after(&limit_buy(), &accepted(PlacedStatus::Live));
+    let wait = |next: Option<Timestamp>| next.unwrap().since(later(2));
+    assert_eq!(wait(next_look_while_heard(&open, later(2))), Duration::from_secs(300));
+    assert!(wait(next_look(&open, later(2))) <= Duration::from_secs(20));
+    // What filled of it can still fail.
+    let part = after(&open, &seen(ClobOrderStatus::Live, "4", trades("4", "0")));
+    assert!(wait(next_look_while_heard(&part, later(2))) <= Duration::from_secs(60));
+    let asked = after(&open, &Event::CancelAsked { cause: "void".into() });
+    let matched = after(&open, &seen(ClobOrderStatus::Matched, "10", trades("10", "0")));
+    for (other, urgent) in [
+        (&limit_buy(), true),
+        (&after(&limit_buy(), &unknown()), true),
+        (&asked, true),
+        (&matched, true),
+        (&after(&open, &seen(ClobOrderStatus::Canceled, "4", trades("4", "0"))), true),
+        (&after(&limit_buy(), &Event::NeverSent), false),
+    ] {
+        assert_eq!(next_look_while_heard(other, later(3)), next_look(other, later(3)), "{other:#?}");
+        assert_eq!(class(other) == Class::Urgent, urgent, "{other:#?}");
+    }
+    assert!(class(&open) == Class::Resting && class(&part) == Class::Resting);
+}
+
+#[test]
+fn a_refusal_is_told_with_what_the_wallet_has() {
+    let open = after(&limit_buy(), &accepted(PlacedStatus::Live));
+    let refused = after(&limit_buy(), &rejected("not enough balance / allowance"));
+    let bare = after(&limit_buy(), &rejected(""));
+    let lost = after(&after(&limit_buy(), &unknown()), &Event::DidNotLand);
+    assert!(was_refused(&refused) && was_refused(&bare) && !was_refused(&lost) && !was_refused(&open));
+    let has = |balance, allowance| Wallet {
+        usdc: Holding { balance: Some(balance), allowance: Some(allowance) },
+        shares: Holding { balance: Some(0), allowance: Some(i64::MAX) },
+    };
+    // The order needs $5.
+    for (attempt, wallet, ailment) in [
+        (&refused, has(4_999_999, i64::MAX), Ailment::Balance),
+        (&refused, has(9_000_000, 1), Ailment::Allowance),
+        // Both are there: the venue counts what other orders hold.
+        (&refused, has(9_000_000, i64::MAX), Ailment::Balance),
+        (&bare, has(4_999_999, i64::MAX), Ailment::Balance),
+        (&bare, has(5_000_000, 0), Ailment::Allowance),
+        (&bare, has(5_000_000, 5_000_000), Ailment::Other),
+        (&bare, Wallet::default(), Ailment::Other),
+    ] {
+        assert_eq!(diagnose(attempt, wallet).ailment, ailment, "{wallet:?}");
+    }
+    let found = diagnose(&refused, has(3_200_000, i64::MAX));
+    assert_eq!(
+        found.detail,
+        "the order needs 5 USDC; the wallet holds 3.2 USDC of which any amount may be taken, and 0 shares of which any \
+         amount may be taken"
+    );
+    let told = after(&refused, &Event::Diagnosed { detail: found.detail.clone() });
+    assert_eq!(told.reason.unwrap(), format!("not enough balance / allowance; {}", found.detail));
+    assert_eq!(
+        (told.status, told.revision, told.is_final),
+        (OrderStatus::Rejected, refused.revision + 1, true)
+    );
+    assert_eq!(transition(&open, &Event::Diagnosed { detail: "x".into() }, later(3)), None);
+    let reason = pause_reason(&found);
+    assert!(
+        reason.starts_with("5 orders in a row were rejected: not enough balance; the order needs 5 USDC")
+    );
+    assert!(reason.chars().count() <= 500);
+}
+
+#[test]
 fn a_late_landing_lives_takes_budget_and_goes() {
     for ended in [
         after(&after(&limit_buy(), &unknown()), &Event::DidNotLand),
@@ -253,6 +356,17 @@ fn a_late_landing_lives_takes_budget_and_goes() {
         assert_eq!((dead.status, dead.revision), (ended.status, ended.revision), "nothing new");
         let answer = after(&ended, &accepted(PlacedStatus::Live));
         assert!(!answer.is_final && answer.cancel_asked_at.is_some());
+        // "Duplicated." says that it is there, as much as an answer that takes it.
+        let twice = after(&ended, &answered(SubmitOutcome::AlreadyLanded));
+        assert_eq!((twice.status, twice.counted()), (OrderStatus::Submitted, usdc("5")));
+        assert!(twice.cancel_asked_at.is_some());
+        // Each of them is an alarm, the one that is already filled too; what changes nothing is none.
+        let full = after(&ended, &seen(ClobOrderStatus::Matched, "10", trades("10", "10")));
+        assert_eq!((full.status, full.counted()), (OrderStatus::Filled, usdc("4")));
+        for late in [&landed, &gone, &answer, &twice, &full] {
+            assert!(landed_late(&ended, late), "{late:#?}");
+        }
+        assert!(!landed_late(&ended, &dead));
     }
     let watched_for = |ended: &Attempt, secs| next_look(ended, later(secs)).is_some();
     let ended = after(&limit_buy(), &Event::NeverSent);
@@ -276,6 +390,28 @@ fn a_buy_is_sent_only_young_and_with_life_left() {
 }
 
 #[test]
+fn a_sell_that_nobody_knows_of_is_not_posted_again_for_ever() {
+    let sell = Attempt { side: Side::Sell, send_until: execute::core::attempt::NEVER_TOO_OLD, ..fak_buy() };
+    // Sent at 1 s, and refused whenever it is posted again: that proves nothing, and must come to an end.
+    let doubted = after(&sell, &unknown());
+    assert!(may_send(&doubted, later(181)) && !may_send(&doubted, later(182)));
+    let mut posted = doubted;
+    for secs in [30, 90, 180] {
+        let again = Event::Answered {
+            sent_at: later(secs),
+            outcome: SubmitOutcome::Rejected { message: "closed".into(), cause: RejectCause::Other },
+        };
+        posted = transition(&posted, &again, later(secs)).unwrap();
+        assert_eq!(posted.status, OrderStatus::Unknown);
+    }
+    assert!(!cannot_land(&posted, later(180 + 15 * 60)), "fifteen minutes after the last send");
+    assert!(cannot_land(&posted, later(181 + 15 * 60)));
+    // Answers that say that it had no effect put it off, however long.
+    let put_off = after(&sell, &retry_later(503, Some(60)));
+    assert!(may_send(&put_off, later(9_000)));
+}
+
+#[test]
 fn it_did_not_land_only_when_it_no_longer_can() {
     let limit = after(&limit_buy(), &unknown());
     // It lapses at 601 s; the venue is told 661 s.
@@ -293,6 +429,8 @@ fn it_did_not_land_only_when_it_no_longer_can() {
     // Taken over later, it may have been sent until then.
     let left = transition(&fak, &Event::Recovered, later(600)).unwrap();
     assert!(!cannot_land(&left, later(600 + 15 * 60)) && cannot_land(&left, later(601 + 15 * 60)));
+    let patient = Attempt { send_until: later(90_000), ..fak };
+    assert!(!cannot_land(&patient, later(80_000)), "what may still be sent can still land");
 }
 
 #[test]
@@ -382,6 +520,9 @@ fn any_event() -> impl Strategy<Value = Event> {
             Event::CancelledUnsent,
             Event::DidNotLand,
             Event::CancelAsked { cause: "void".into() },
+            Event::Rests { matched: shares("0") },
+            Event::Rests { matched: shares("4") },
+            Event::Diagnosed { detail: "what was found".into() },
         ]),
     ]
 }
@@ -408,7 +549,12 @@ proptest! {
             prop_assert!(next.is_final || next_look(&next, now).is_some(), "no row is left out while it is not final");
             prop_assert!(next.is_settled() || next_look(&next, now).is_some(), "nor one whose trades can fail");
             if attempt.is_final && !next.is_final {
-                let landed = matches!(event, Event::Seen(_) | Event::Answered { outcome: SubmitOutcome::Accepted(_), .. });
+                let landed = matches!(
+                    event,
+                    Event::Seen(_)
+                        | Event::Answered { outcome: SubmitOutcome::Accepted(_) | SubmitOutcome::AlreadyLanded, .. }
+                );
+                prop_assert!(landed_late(&attempt, &next), "it is an alarm");
                 prop_assert!(landed && attempt.status != OrderStatus::Filled, "{:?}: {:?} -> {:?}", event, attempt.status, next.status);
             }
             if attempt.is_final && next.is_final && attempt.status != next.status {

@@ -9,8 +9,9 @@ use project::{Connections, Role};
 use runtime::Stop;
 use schemas::{Mode, codec::Codec, topics::Topic};
 use venue::{
-    http::{Clob, HttpSettings},
+    http::{Clob, Endpoints, HttpSettings},
     signing::ExchangeTable,
+    ws::{UserSocket, WsSettings},
 };
 
 use crate::{drain::Reader, error::Error, installation::Installation};
@@ -112,10 +113,14 @@ pub async fn execute(
     let options = database.options(Role::Executor).map_err(Error::said)?;
     let clob = Arc::new(Clob::new(simulator, HttpSettings::default()).map_err(Error::said)?);
     let market = Installation::market_data(simulator)?;
+    let streams = Endpoints::all_at(simulator).streams;
+    let (clock, chance) = (installation.clock.clone(), installation.chance.clone());
+    let channel = UserSocket::new(&streams, clock, chance, WsSettings::default()).map_err(Error::said)?;
     let stage = execute::Stage {
         log: shared.log.clone(),
         store: Arc::new(execute::PostgresStore::new(options, GATE_POOL, shared.codec.clone())),
-        venues: Venues::one(Mode::Simulated, clob.clone(), clob, market),
+        venues: Venues::one(Mode::Simulated, clob.clone(), clob, market)
+            .with_channel(Mode::Simulated, Arc::new(channel)),
         keyring: Keyring::new(installation.sealing_key()?, ExchangeTable::default()),
         clock: installation.clock.clone(),
         chance: installation.chance.clone(),

@@ -40,6 +40,7 @@ pub(crate) const PAGES: [Page; 6] = [
     page!(4, "0004_policies", projection: false),
     page!(5, "0005_api", projection: false),
     page!(6, "0006_closes", projection: false),
+    page!(7, "0007_following", projection: false),
 ];
 
 /// Why a database is not as this program needs it.

@@ -28,6 +28,7 @@ app_user    poly_copy_trade_fills        select
 app_user    poly_copy_trade_targets      insert
 app_user    poly_copy_trade_targets      select
 app_user    poly_copy_trade_targets      update(changed_at, close_now, disabled_at, keep_positions, policy, policy_revision, revision, status)
+app_user    poly_reconciler_ticks        select
 app_user    poly_wallet_connections      insert
 app_user    poly_wallet_connections      select(address, approved_at, billing_account_id, changed_at, created_at, funder, id, revision, revoked_at, signature_type)
 app_user    poly_wallet_connections      update(approved_at, changed_at, revision, revoked_at)
@@ -45,10 +46,15 @@ executor    execution.budgets            update
 executor    execution.closes             insert
 executor    execution.closes             select
 executor    execution.closes             update
+executor    execution.control_outbox     insert
+executor    execution.control_outbox     select
+executor    execution.control_outbox     update
 executor    execution.deferred           delete
 executor    execution.deferred           insert
 executor    execution.deferred           select
 executor    execution.deferred           update
+executor    execution.diagnoses          insert
+executor    execution.diagnoses          select
 executor    execution.dues               insert
 executor    execution.dues               select
 executor    execution.dues               update
@@ -71,10 +77,14 @@ executor    execution.owner_epochs       update
 executor    execution.positions          insert
 executor    execution.positions          select
 executor    execution.positions          update
+executor    poly_controls                insert
 executor    poly_controls                select
-executor    poly_controls                update(gate_lock)
+executor    poly_controls                update(active, changed_at, gate_lock, reason, revision)
 executor    poly_copy_trade_targets      select
 executor    poly_copy_trade_targets      update(gate_lock)
+executor    poly_reconciler_ticks        insert
+executor    poly_reconciler_ticks        select
+executor    poly_reconciler_ticks        update
 executor    poly_wallet_connections      select
 executor    poly_wallet_connections      update(api_credentials_sealed, approved_at, changed_at, gate_lock, revision)
 executor    poly_wallet_grants           select
@@ -113,7 +123,9 @@ billing_accounts             projector        select   projector
 billing_accounts             tenant           all      app_user
 execution.budgets            executor         all      executor
 execution.closes             executor         all      executor
+execution.control_outbox     executor         all      executor
 execution.deferred           executor         all      executor
+execution.diagnoses          executor         all      executor
 execution.dues               executor         all      executor
 execution.intent_offsets     executor         all      executor
 execution.order_offsets      executor         all      executor
@@ -123,6 +135,8 @@ execution.owner_epochs       executor         all      executor
 execution.positions          executor         all      executor
 poly_close_requests          tenant           all      app_user
 poly_controls                executor_lock    update   executor
+poly_controls                executor_pause   insert   executor
+poly_controls                executor_pauses  update   executor
 poly_controls                executor_read    select   executor
 poly_controls                operator         all      owner
 poly_controls                tenant           all      app_user
@@ -135,6 +149,8 @@ poly_copy_trade_fills        tenant           select   app_user
 poly_copy_trade_targets      executor_lock    update   executor
 poly_copy_trade_targets      executor_read    select   executor
 poly_copy_trade_targets      tenant           all      app_user
+poly_reconciler_ticks        everybody        select   app_user
+poly_reconciler_ticks        executor         all      executor
 poly_wallet_connections      executor_read    select   executor
 poly_wallet_connections      executor_write   update   executor
 poly_wallet_connections      tenant           all      app_user

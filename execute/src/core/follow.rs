@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use schemas::{OrderStatus, OrderType, Timestamp};
+use schemas::{OrderStatus, OrderType, Side, Timestamp};
 
 use super::{Attempt, build::VENUE_MINUTE};
 
@@ -16,6 +16,9 @@ const FAK_LANDS_WITHIN: Duration = Duration::from_secs(15 * 60);
 const DOUBT_POSTS_FOR: Duration = Duration::from_secs(120);
 /// A GTD order that the venue does not know so long after its expiration there did not land.
 const GRACE: Duration = Duration::from_secs(30);
+/// A SELL whose outcome is unknown is posted again for so long after it was first sent; then it is only asked for, and when it
+/// did not land the close goes on with its next attempt.
+const SELL_AGAIN_FOR: Duration = Duration::from_secs(3 * 60);
 /// Rejected and expired attempts are watched so long for a late landing.
 const WATCH: Duration = Duration::from_secs(30 * 60);
 /// How often an unchanged open order's `synced_at` is told: the API calls older rows stale at 60 s.
@@ -40,8 +43,12 @@ pub fn may_send(attempt: &Attempt, now: Timestamp) -> bool {
     };
     // What the venue acknowledged is there; what it never heard of, or nobody knows of, may go (again).
     let wanted = attempt.is_unresolved() && !is_acknowledged(attempt) && attempt.cancel_asked_at.is_none();
-    // A SELL is never too old (behaviour.md 4); its `send_until` says so.
-    wanted && now <= attempt.send_until && lives
+    // A SELL is never too old (behaviour.md 4); its `send_until` says so. But one that was sent, and of which nobody knows
+    // what became of it, is not posted again for ever: it could never be known not to have landed.
+    let endless = attempt.side == Side::Sell
+        && attempt.status == OrderStatus::Unknown
+        && attempt.sent_at.is_some_and(|at| now > at.plus(SELL_AGAIN_FOR));
+    wanted && now <= attempt.send_until && lives && !endless
 }
 
 /// Whether an order of which the venue says that it does not know it can no longer land.
@@ -63,6 +70,48 @@ pub fn tell_synced(attempt: &Attempt, now: Timestamp) -> bool {
 fn backoff(first: Duration, most: Duration, asked: i32) -> Duration {
     let doublings = u32::try_from(asked.clamp(0, 20)).unwrap_or(0);
     first.saturating_mul(1u32 << doublings).min(most)
+}
+
+/// How soon somebody has to look: what is looked at in its own right never waits behind what is looked at to be sure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Class {
+    /// Nobody can say whether it is at the venue, or it is being cancelled, or its trades can still fail.
+    Urgent,
+    /// It rests, or is watched for a late landing.
+    Resting,
+}
+
+/// The class of an attempt. The index `orders_urgent` of the database is over the same condition.
+pub const fn class(attempt: &Attempt) -> Class {
+    match attempt.status {
+        OrderStatus::Open | OrderStatus::PartiallyFilled if attempt.cancel_asked_at.is_none() => {
+            Class::Resting
+        }
+        _ if attempt.is_final && attempt.confirmed_shares.micro() >= attempt.filled_shares.micro() => {
+            Class::Resting
+        }
+        _ => Class::Urgent,
+    }
+}
+
+/// How often an order that rests is looked at by itself while its connection's stream tells what happens to it, and the
+/// venue's list of open orders says that it is still there.
+const WHILE_HEARD: Duration = Duration::from_secs(5 * 60);
+
+/// When to look at it next while the venue tells of its own accord what happens to it: an order that rests is looked at
+/// seldom. Everything else is looked at as ever.
+pub fn next_look_while_heard(attempt: &Attempt, now: Timestamp) -> Option<Timestamp> {
+    match (class(attempt), attempt.status) {
+        (Class::Resting, OrderStatus::Open | OrderStatus::PartiallyFilled) => Some(now.plus(
+            // What filled of it can still fail: that is told too, and matters more.
+            if attempt.is_settled() {
+                WHILE_HEARD
+            } else {
+                backoff(Duration::from_secs(2), Duration::from_secs(60), attempt.asked)
+            },
+        )),
+        _ => next_look(attempt, now),
+    }
 }
 
 /// When to look at it next; `None`: never again. Every attempt that is not final has a time, and so has every one

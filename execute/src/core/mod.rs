@@ -10,6 +10,7 @@
 //! | [`gate`] | what the gate writes for each intent |
 //! | [`turn`] | what it writes for each close, when there is something to be done for it |
 //! | [`mod@transition`] | what an event makes of an attempt (`behaviour.md` 6) |
+//! | [`diagnosis`] | why an order was refused |
 //! | [`fills`] | what trades say an order filled |
 //! | [`follow`] | when to send, to post again, to look, and when to give up |
 //! | [`position`] | what a target's copies hold, and what it cost |
@@ -18,6 +19,7 @@ pub mod attempt;
 pub mod authorise;
 pub mod build;
 pub mod close;
+pub mod diagnosis;
 pub mod fills;
 pub mod follow;
 pub mod gate;

@@ -9,7 +9,11 @@ use venue::{
     wire::{ClobOrderStatus, PlacedStatus},
 };
 
-use super::{Attempt, fills::Fills, follow::is_acknowledged};
+use super::{
+    Attempt,
+    fills::Fills,
+    follow::{is_acknowledged, tell_synced},
+};
 
 /// What the venue says an order is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +45,11 @@ pub enum Event {
     },
     /// The venue knows it.
     Seen(Seen),
+    /// The venue's list of open orders has it, with so much matched.
+    Rests {
+        /// What is matched of it.
+        matched: Shares,
+    },
     /// It was taken over from an owner who may have sent it.
     Recovered,
     /// It was not sent, and will not be: its time is over.
@@ -49,11 +58,30 @@ pub enum Event {
     CancelledUnsent,
     /// The venue does not know it, long enough after it could last have been sent.
     DidNotLand,
+    /// It was refused, and looked into.
+    Diagnosed {
+        /// What was found.
+        detail: String,
+    },
     /// It shall be cancelled.
     CancelAsked {
         /// Why: `void`, `removed`, `replaced`; `closed` by a close of its position; `repriced`, `dropped` of a close.
         cause: String,
     },
+}
+
+impl Event {
+    /// Whether it is what somebody saw of the attempt at a revision, and not something that happened: it says nothing
+    /// about a later one.
+    pub const fn is_a_view(&self) -> bool {
+        matches!(self, Self::Seen(_) | Self::Rests { .. } | Self::DidNotLand)
+    }
+}
+
+/// Whether a step is the landing of an order that had been given up: an alarm (`behaviour.md` 6.4).
+pub fn landed_late(before: &Attempt, after: &Attempt) -> bool {
+    let lives = !after.is_final || after.filled_shares > before.filled_shares;
+    before.is_final && lives && before.status != after.status
 }
 
 /// Shares within which an order counts as full: below the step of sizes.
@@ -65,6 +93,13 @@ pub fn transition(attempt: &Attempt, event: &Event, now: Timestamp) -> Option<At
     match event {
         Event::Answered { sent_at, outcome } => answered(&mut next, *sent_at, outcome, now),
         Event::Seen(seen) => seen_at_venue(&mut next, seen, now),
+        // Only that it is as it was known to be: whatever differs is looked at.
+        Event::Rests { matched } => {
+            let rests = matches!(next.status, OrderStatus::Open | OrderStatus::PartiallyFilled);
+            if rests && *matched == next.filled_shares && tell_synced(&next, now) {
+                next.synced_at = Some(now);
+            }
+        }
         Event::Recovered => {
             if next.is_unresolved() {
                 next.status = OrderStatus::Unknown;
@@ -88,8 +123,18 @@ pub fn transition(attempt: &Attempt, event: &Event, now: Timestamp) -> Option<At
         Event::DidNotLand => {
             if next.status == OrderStatus::Unknown {
                 next.status = OrderStatus::Rejected;
-                next.reason = Some("did_not_land".to_owned());
+                next.reason = Some(DID_NOT_LAND.to_owned());
                 next.synced_at = Some(now);
+            }
+        }
+        Event::Diagnosed { detail } => {
+            if next.status == OrderStatus::Rejected {
+                let words = next.reason.take().unwrap_or_default();
+                next.reason = Some(match words.ends_with(detail.as_str()) {
+                    true => words,
+                    false if words.is_empty() => detail.clone(),
+                    false => format!("{words}; {detail}"),
+                });
             }
         }
         Event::CancelAsked { cause } => {
@@ -115,7 +160,8 @@ pub fn transition(attempt: &Attempt, event: &Event, now: Timestamp) -> Option<At
 fn answered(next: &mut Attempt, sent_at: Timestamp, outcome: &SubmitOutcome, now: Timestamp) {
     if next.is_final {
         let ended = matches!(next.status, OrderStatus::Rejected | OrderStatus::Expired);
-        if !ended || !matches!(outcome, SubmitOutcome::Accepted(_)) {
+        let landed = matches!(outcome, SubmitOutcome::Accepted(_) | SubmitOutcome::AlreadyLanded);
+        if !ended || !landed {
             return;
         }
         (next.status, next.is_final) = (OrderStatus::Unknown, false);
@@ -209,7 +255,7 @@ fn seen_at_venue(next: &mut Attempt, seen: &Seen, now: Timestamp) {
         land_late(next, now);
     }
     // Being looked at is told when something came of it, and now and then besides.
-    if known(next) != before || (!next.status.is_final() && super::follow::tell_synced(next, now)) {
+    if known(next) != before || (!next.status.is_final() && tell_synced(next, now)) {
         next.synced_at = Some(now);
     }
 }
@@ -219,6 +265,9 @@ fn land_late(next: &mut Attempt, now: Timestamp) {
     next.cancel_asked_at = next.cancel_asked_at.or(Some(now));
     next.cancel_cause = next.cancel_cause.take().or_else(|| Some(LATE_LANDING.to_owned()));
 }
+
+/// The reason of an order that never came to the venue, though it was sent.
+pub const DID_NOT_LAND: &str = "did_not_land";
 
 /// The cause under which an order that landed late is cancelled.
 pub const LATE_LANDING: &str = "late_landing";

@@ -1,4 +1,4 @@
-//! The venue's limit of orders for one signer (`venue.md` 7).
+//! The venue's limits (`venue.md` 7): of orders for one signer, and of requests for one address.
 
 use std::time::Duration;
 
@@ -23,10 +23,22 @@ impl Bucket {
 
     /// Takes a token; how long to wait first.
     pub fn take(&mut self, now: Duration) -> Duration {
-        let token = self.token();
-        self.full_at = self.full_at.max(now).saturating_add(token);
-        let depth = token.saturating_mul(self.burst.max(1));
-        self.full_at.saturating_sub(now).saturating_sub(depth)
+        self.full_at = self.full_at.max(now).saturating_add(self.token());
+        self.full_at.saturating_sub(now).saturating_sub(self.depth())
+    }
+
+    /// Takes a token where there is one now; whether there was.
+    pub fn try_take(&mut self, now: Duration) -> bool {
+        let full_at = self.full_at.max(now).saturating_add(self.token());
+        let there = full_at.saturating_sub(now) <= self.depth();
+        if there {
+            self.full_at = full_at;
+        }
+        there
+    }
+
+    fn depth(&self) -> Duration {
+        self.token().saturating_mul(self.burst.max(1))
     }
 }
 
@@ -43,11 +55,14 @@ mod tests {
         }
         assert_eq!(bucket.take(now), Duration::from_millis(25));
         assert_eq!(bucket.take(now), Duration::from_millis(50));
+        // Whoever does not want to wait takes nothing.
+        assert!(!bucket.try_take(now) && bucket.take(now) == Duration::from_millis(75));
         // Two seconds later it is full again, and no fuller.
         let later = now + Duration::from_secs(100);
         for _ in 0..60 {
-            assert_eq!(bucket.take(later), Duration::ZERO);
+            assert!(bucket.try_take(later));
         }
+        assert!(!bucket.try_take(later));
         assert!(bucket.take(later) > Duration::ZERO);
     }
 

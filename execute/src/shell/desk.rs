@@ -1,17 +1,21 @@
 //! One partition's workplace: what its tasks share, and how a step of an attempt is written.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use runtime::board::Step;
 use schemas::{OrderStatus, Timestamp};
 use tokio::sync::{Notify, mpsc};
 
-use super::{Stage, hand::Hand, lease::Lease};
+use super::{Stage, hand::Hand, lease::Lease, stream::Streams};
 use crate::{
     core::{
         Attempt, AttemptKey, Event,
         close::{Note, allot::concerns},
-        follow, transition,
+        diagnosis, follow, transition,
     },
     store::StoreError,
 };
@@ -25,6 +29,10 @@ pub struct Desk {
     pub lease: Lease,
     /// What is in hand.
     pub hand: Hand,
+    /// Which connections are listened to.
+    pub streams: Streams,
+    /// What something happened to: to be looked at now.
+    news: Arc<Mutex<BTreeSet<AttemptKey>>>,
     /// The queue of what is to be sent.
     queue: mpsc::UnboundedSender<Attempt>,
     /// Wakes the relay.
@@ -35,6 +43,19 @@ pub struct Desk {
     pub to_defer: Arc<Notify>,
     /// Wakes whoever runs the closes.
     pub to_close: Arc<Notify>,
+}
+
+/// An attempt in hand: let go when this is dropped, whatever ends its holder.
+#[derive(Debug)]
+pub struct Held<'d> {
+    desk: &'d Desk,
+    key: AttemptKey,
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.desk.let_go(self.key);
+    }
 }
 
 /// How often a step is tried again at first, and at the slowest, while the database does not answer.
@@ -48,6 +69,8 @@ impl Desk {
             stage,
             lease,
             hand: Hand::default(),
+            streams: Streams::default(),
+            news: Arc::default(),
             queue,
             to_relay: Arc::default(),
             to_look: Arc::default(),
@@ -66,8 +89,48 @@ impl Desk {
         }
     }
 
+    /// Lets go of an attempt, and sees to what came up meanwhile.
+    pub fn let_go(&self, key: AttemptKey) {
+        let meanwhile = self.hand.drop(key);
+        if meanwhile.news {
+            self.news(key);
+        }
+        if meanwhile.cancelled {
+            self.to_look.notify_one();
+        }
+    }
+
+    /// Takes an attempt in hand until the answer is dropped; `None` where somebody has it.
+    pub fn hold(&self, key: AttemptKey) -> Option<Held<'_>> {
+        self.hand.take(key).then_some(Held { desk: self, key })
+    }
+
+    /// Something happened to an attempt: it is looked at now, or once whoever has it lets it go.
+    pub fn news(&self, key: AttemptKey) {
+        if self.hand.news(key) {
+            return;
+        }
+        self.news.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
+        self.to_look.notify_one();
+    }
+
+    /// Up to so many that something happened to.
+    pub fn take_news(&self, most: usize) -> Vec<AttemptKey> {
+        let mut news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
+        std::iter::from_fn(|| news.pop_first()).take(most).collect()
+    }
+
+    /// When an attempt is looked at next, by itself.
+    fn next_look(&self, attempt: &Attempt, now: Timestamp) -> Option<Timestamp> {
+        match attempt.connection_id {
+            Some(id) if self.streams.is_heard(id) => follow::next_look_while_heard(attempt, now),
+            _ => follow::next_look(attempt, now),
+        }
+    }
+
     /// Takes an event into an attempt, durably: its next revision, or the attempt as it is where nothing changes.
-    /// Where somebody else moved the row, the event is taken into what it is now.
+    /// Where somebody else moved the row, what happened is taken into what it is now; what was only seen is not, for it
+    /// was seen of something older, and the row is looked at again by its own time.
     ///
     /// # Errors
     /// The store's.
@@ -76,13 +139,18 @@ impl Desk {
         loop {
             let now = self.stage.clock.now();
             let Some(mut next) = transition(&current, event, now) else { return Ok(current) };
-            next.next_look_at = follow::next_look(&next, now);
+            next.next_look_at = self.next_look(&next, now);
             match self.stage.store.record(&current, &next).await {
                 Ok(()) => {
                     self.told(&current, &next);
                     return Ok(next);
                 }
-                Err(StoreError::Changed(key)) => current = self.reload(key).await?,
+                Err(StoreError::Changed(key)) => {
+                    current = self.reload(key).await?;
+                    if event.is_a_view() {
+                        return Ok(current);
+                    }
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -119,7 +187,7 @@ impl Desk {
         if before.status != after.status {
             self.stage.board.order(Some(before.status), after.status);
         }
-        if before.is_final && !after.is_final {
+        if transition::landed_late(before, after) {
             tracing::error!(
                 order = ?after.order_id, account = %after.billing_account_id, was = %before.status, now = %after.status,
                 "an order landed after it was given up; it takes budget and is cancelled"
@@ -145,10 +213,17 @@ impl Desk {
         if concerns(before, after) {
             self.to_close.notify_one();
         }
+        if diagnosis::was_refused(after) && !diagnosis::was_refused(before) {
+            // It is looked into at once.
+            self.news(after.key());
+        }
     }
 
     /// An attempt was committed at the gate.
     pub fn committed(&self, attempt: &Attempt) {
+        if let (Some(connection), OrderStatus::Reserved) = (attempt.connection_id, attempt.status) {
+            self.streams.want(connection, attempt.mode);
+        }
         self.stage.board.order(None, attempt.status);
         let now = self.stage.clock.now();
         if attempt.status == OrderStatus::Reserved {
@@ -183,7 +258,7 @@ impl Desk {
     pub async fn look_again(&self, attempt: &Attempt) {
         let mut later = attempt.clone();
         later.asked = later.asked.saturating_add(1);
-        let next = follow::next_look(&later, self.stage.clock.now());
+        let next = self.next_look(&later, self.stage.clock.now());
         let kept = self.stage.store.looked(attempt.key(), attempt.revision, later.asked, next).await;
         if let Err(error) = kept {
             // It stays due, and is looked at again.

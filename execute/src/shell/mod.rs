@@ -6,7 +6,10 @@
 //! | [`worker`] | one partition: claims it, resolves what is unfinished, and runs the tasks below |
 //! | [`lease`] | the right to send |
 //! | [`submit`] | sends what is committed, in order per tenant |
-//! | [`reconcile`] | asks the venue what became of it |
+//! | [`reconcile`] | asks the venue what became of it; [`view`] is the question |
+//! | [`stream`] | hears from the venue that something happened |
+//! | [`limits`] | how often the venue may be asked |
+//! | [`diagnose`] | looks into rejections |
 //! | [`deferred`] | asks the gate again for intents that wait |
 //! | [`closer`] | gives closes their turn, with what they lack of market data |
 //! | [`relay`] | the outbox into the log |
@@ -18,13 +21,17 @@ pub mod bucket;
 pub mod closer;
 pub mod deferred;
 pub mod desk;
+pub mod diagnose;
 pub mod hand;
 pub mod intake;
 pub mod lease;
+pub mod limits;
 pub mod provision;
 pub mod reconcile;
 pub mod relay;
+pub mod stream;
 pub mod submit;
+pub mod view;
 pub mod worker;
 
 use std::sync::Arc;

@@ -9,6 +9,8 @@ use venue::{
     signing::{ApiCreds, LocalSigner},
 };
 
+use uuid::Uuid;
+
 use super::{Stage, desk::Desk};
 use crate::{
     core::{Attempt, close::CloseName, snapshot::Connection},
@@ -130,7 +132,11 @@ async fn approvals_stand(
 
 /// The keys that an attempt was signed with: of its connection, though it may be revoked by now.
 pub async fn keys_of(stage: &Stage, attempt: &Attempt) -> Option<Arc<Keys>> {
-    let id = attempt.connection_id?;
+    keys_of_connection(stage, attempt.connection_id?).await
+}
+
+/// The keys of a connection, revoked or not.
+pub async fn keys_of_connection(stage: &Stage, id: Uuid) -> Option<Arc<Keys>> {
     if let Some(keys) = stage.keyring.keys(id) {
         return Some(keys);
     }
@@ -140,7 +146,7 @@ pub async fn keys_of(stage: &Stage, attempt: &Attempt) -> Option<Arc<Keys>> {
         Err(error) => Err(error),
     };
     if let Err(error) = loaded {
-        tracing::warn!(order = ?attempt.order_id, %error, "the keys of an order could not be loaded yet");
+        tracing::warn!(connection = %id, %error, "the keys of a connection could not be loaded yet");
     }
     stage.keyring.keys(id)
 }

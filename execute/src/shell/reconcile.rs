@@ -1,93 +1,159 @@
 //! Asks the venue what became of each attempt until it is final and its trades are settled, and a while longer for those
-//! that may still land (`behaviour.md` 6.4 to 6.6). The longest due come first, many at a time, and each that has no
-//! news waits longer: a slow or failing order does not starve the others.
-
-use std::time::Duration;
+//! that may still land (`behaviour.md` 6.4 to 6.6).
+//!
+//! What is urgent has its own turn: news that the venue told of its own accord ([`super::stream`]) first, then whatever
+//! nobody can say for sure, and, beside these and never before them, orders that rest. In each class the longest due come
+//! first, many at a time, and each that has no news waits longer: a slow or failing order does not starve the others.
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use runtime::Stop;
-use schemas::{OrderId, OrderStatus, Shares};
+use schemas::{OrderStatus, Timestamp};
 use tokio::task::JoinSet;
-use venue::{
-    outcome::{CancelOutcome, OrderLookup},
-    port::{Exchange, OwnTradesQuery},
-    signing::ApiCreds,
-    wire::{ClobOrderStatus, ClobTrade, OrderRow},
-};
+use venue::{outcome::CancelOutcome, port::Exchange, signing::ApiCreds};
 
-use super::{desk::Desk, provision};
+use super::{
+    desk::Desk,
+    diagnose::look_into,
+    limits::Route,
+    provision,
+    view::{View, view},
+};
 use crate::{
     core::{
         Attempt, AttemptKey, Event,
-        fills::Fills,
-        follow::{cannot_land, may_send},
-        transition::Seen,
+        follow::{Class, cannot_land, may_send},
     },
     store::StoreError,
 };
 
-/// Pages of trades that are read for one order, at most.
-const PAGES: usize = 10;
-/// How far the venue's clock may be from ours.
-const CLOCKS_DIFFER: Duration = Duration::from_secs(60);
-/// Orders with more trades than this are read by token instead of one by one.
-const TRADES_BY_ID: usize = 6;
-
-/// What the venue says of an order.
-enum View {
-    Known(Seen),
-    Absent,
-    NoAnswer,
-}
+/// A look that is over: at what, in which class, and whether it is to be posted again.
+type Looked = (AttemptKey, Class, Option<Attempt>);
 
 /// Looks at what is due until asked to stop.
 pub async fn run(desk: Desk, stop: Stop) {
-    // Tasks of their own: a look may hold a row's lock and a connection, and must go on while this loop waits for one.
-    let mut looking: JoinSet<(AttemptKey, Option<Attempt>)> = JoinSet::new();
+    let mut round = Round { desk, looking: JoinSet::new(), resting: 0 };
+    let (mut told_at, every) = (None, round.desk.stage.settings.housekeeping / 3);
     loop {
-        let room = desk.stage.settings.looks.saturating_sub(looking.len());
+        let room = round.room();
         if room > 0 && !stop.is_requested() {
-            match next_due(&desk, room).await {
-                Ok(due) => {
-                    for attempt in due {
-                        let desk = desk.clone();
-                        looking.spawn(async move {
-                            let key = attempt.key();
-                            (key, look(&desk, attempt).await)
-                        });
-                    }
-                }
+            match round.begin().await {
+                Ok(()) => round.tick(&mut told_at, every).await,
                 Err(error) => tracing::warn!(%error, "what is due could not be read"),
             }
         }
+        let Round { desk, looking, .. } = &mut round;
         tokio::select! {
             biased;
             () = stop.requested() => return,
-            Some(looked) = looking.join_next() => {
-                let (key, again) = match looked {
-                    Ok(looked) => looked,
-                    // A look that panics is a bug, and must not pass in silence.
-                    Err(died) => std::panic::resume_unwind(died.into_panic()),
-                };
-                // Out of the looker's hand and, where it is to be posted again, into the sender's.
-                desk.hand.drop(key);
-                if let Some(attempt) = again {
-                    desk.send(attempt);
-                }
-            }
+            Some(looked) = looking.join_next() => match looked {
+                Ok(looked) => round.ended(looked),
+                // A look that panics is a bug, and must not pass in silence.
+                Err(died) => std::panic::resume_unwind(died.into_panic()),
+            },
             () = desk.to_look.notified(), if room > 0 => {}
             () = desk.stage.clock.sleep(desk.stage.settings.tick) => {}
         }
     }
 }
 
-/// Attempts that are due and that nobody has in hand; they are in hand now.
-async fn next_due(desk: &Desk, room: usize) -> Result<Vec<Attempt>, StoreError> {
-    let now = desk.stage.clock.now();
-    // What is in hand is due too: the room behind it must still be filled.
-    let limit = room.saturating_add(desk.hand.len());
-    let due = desk.stage.store.due(desk.lease.partition, now, limit).await?;
-    Ok(due.into_iter().filter(|a| desk.hand.take(a.key())).take(room).collect())
+/// The looks that are under way.
+struct Round {
+    desk: Desk,
+    // Tasks of their own: a look may hold a row's lock and a connection, and must go on while this loop waits for one.
+    looking: JoinSet<Looked>,
+    /// How many of them are at resting orders.
+    resting: usize,
+}
+
+impl Round {
+    fn room(&self) -> usize {
+        self.desk.stage.settings.looks.saturating_sub(self.looking.len())
+    }
+
+    /// Begins what there is room for.
+    async fn begin(&mut self) -> Result<(), StoreError> {
+        for key in self.desk.take_news(self.room()) {
+            if !self.desk.hand.take(key) {
+                // Again when it is let go.
+                self.desk.news(key);
+                continue;
+            }
+            match self.desk.stage.store.attempt(key).await {
+                Ok(Some(attempt)) if attempt.next_look_at.is_some() => self.look(attempt, Class::Urgent),
+                Ok(_) => self.desk.let_go(key),
+                Err(error) => {
+                    self.desk.let_go(key);
+                    self.desk.news(key);
+                    return Err(error);
+                }
+            }
+        }
+        for attempt in self.due(Class::Urgent, self.room()).await? {
+            if self.desk.hand.take(attempt.key()) {
+                self.look(attempt, Class::Urgent);
+            }
+        }
+        // Half of the room at most, and only while the venue's limit for them lasts: they wait for the next tick.
+        let most = (self.desk.stage.settings.looks / 2).max(1).saturating_sub(self.resting);
+        for attempt in self.due(Class::Resting, most.min(self.room())).await? {
+            if !self.desk.hand.take(attempt.key()) {
+                continue;
+            }
+            let now = self.desk.stage.clock.monotonic();
+            if !self.desk.stage.venues.limits().may(Route::Order, Class::Resting, now) {
+                self.desk.let_go(attempt.key());
+                break;
+            }
+            self.look(attempt, Class::Resting);
+        }
+        Ok(())
+    }
+
+    async fn due(&self, class: Class, room: usize) -> Result<Vec<Attempt>, StoreError> {
+        if room == 0 {
+            return Ok(Vec::new());
+        }
+        let desk = &self.desk;
+        // What is in hand is due too: the room behind it must still be filled.
+        let limit = room.saturating_add(desk.hand.len());
+        let mut due =
+            desk.stage.store.due(desk.lease.partition, class, desk.stage.clock.now(), limit).await?;
+        due.retain(|attempt| !desk.hand.has(attempt.key()));
+        due.truncate(room);
+        Ok(due)
+    }
+
+    /// Begins a look at what is in our hand.
+    fn look(&mut self, attempt: Attempt, class: Class) {
+        self.resting += usize::from(class == Class::Resting);
+        let desk = self.desk.clone();
+        self.looking.spawn(async move {
+            let key = attempt.key();
+            (key, class, look(&desk, attempt, class).await)
+        });
+    }
+
+    fn ended(&mut self, (key, class, again): Looked) {
+        self.resting = self.resting.saturating_sub(usize::from(class == Class::Resting));
+        // Out of the looker's hand and, where it is to be posted again, into the sender's.
+        self.desk.let_go(key);
+        if let Some(attempt) = again {
+            self.desk.send(attempt);
+        }
+    }
+
+    /// Now and then, that the partition's orders are gone over is told.
+    async fn tick(&self, told_at: &mut Option<std::time::Duration>, every: std::time::Duration) {
+        let stage = &self.desk.stage;
+        let now = stage.clock.monotonic();
+        if told_at.is_some_and(|at| now.saturating_sub(at) < every) {
+            return;
+        }
+        *told_at = Some(now);
+        if let Err(error) = stage.store.ticked(self.desk.lease.partition, stage.clock.now()).await {
+            tracing::debug!(%error, "that orders are gone over could not be told");
+        }
+    }
 }
 
 /// Resolves what the previous owner left, before intents are taken (`behaviour.md` 6.5): each attempt is asked for
@@ -113,7 +179,7 @@ pub async fn recover(desk: &Desk) -> Result<usize, StoreError> {
 
 async fn recover_one(desk: &Desk, attempt: Attempt) -> Result<(), StoreError> {
     let view = match provision::keys_of(&desk.stage, &attempt).await {
-        Some(keys) => view(desk, &attempt, keys.creds()).await,
+        Some(keys) => view(desk, &attempt, Class::Urgent, keys.creds()).await,
         None => View::NoAnswer,
     };
     if let View::Known(seen) = view {
@@ -129,24 +195,33 @@ async fn recover_one(desk: &Desk, attempt: Attempt) -> Result<(), StoreError> {
 }
 
 /// Looks at one attempt; gives it back where it is to be posted again.
-async fn look(desk: &Desk, attempt: Attempt) -> Option<Attempt> {
+async fn look(desk: &Desk, attempt: Attempt, class: Class) -> Option<Attempt> {
     let keys = provision::keys_of(&desk.stage, &attempt).await;
     let Some((keys, exchange)) = keys.zip(desk.stage.venues.exchange(attempt.mode)) else {
         desk.stage.board.trouble("order_without_keys");
         desk.look_again(&attempt).await;
         return None;
     };
-    let mut found = view(desk, &attempt, keys.creds()).await;
+    let attempt = match look_into(desk, attempt.clone(), &**exchange, keys.creds()).await {
+        Ok(attempt) => attempt,
+        Err(error) => {
+            tracing::warn!(order = ?attempt.order_id, %error, "a rejection could not be looked into yet");
+            attempt
+        }
+    };
+    // What proves that it cannot land any more counts to the moment of the question, not of its answer.
+    let asked_at = desk.stage.clock.now();
+    let mut found = view(desk, &attempt, class, keys.creds()).await;
     if let View::Known(seen) = &found
         && attempt.cancel_asked_at.is_some()
         && seen.status_rests()
         && cancel(desk, &attempt, &**exchange, keys.creds()).await
     {
-        found = view(desk, &attempt, keys.creds()).await;
+        found = view(desk, &attempt, Class::Urgent, keys.creds()).await;
     }
     let event = match found {
         View::Known(seen) => Event::Seen(seen),
-        View::Absent => match absent(desk, &attempt) {
+        View::Absent => match absent(desk, &attempt, asked_at) {
             Absent::Means(event) => event,
             Absent::PostAgain => {
                 desk.look_again(&attempt).await;
@@ -179,13 +254,12 @@ enum Absent {
     Nothing,
 }
 
-fn absent(desk: &Desk, attempt: &Attempt) -> Absent {
-    let now = desk.stage.clock.now();
+fn absent(desk: &Desk, attempt: &Attempt, asked_at: Timestamp) -> Absent {
     match attempt.status {
         // Swept up: nobody has it in hand, so nobody can say that it was not sent.
         OrderStatus::Reserved | OrderStatus::Submitted => Absent::Means(Event::Recovered),
-        OrderStatus::Unknown if cannot_land(attempt, now) => Absent::Means(Event::DidNotLand),
-        OrderStatus::Unknown if may_send(attempt, now) => Absent::PostAgain,
+        OrderStatus::Unknown if cannot_land(attempt, asked_at) => Absent::Means(Event::DidNotLand),
+        OrderStatus::Unknown if may_send(attempt, desk.stage.clock.now()) => Absent::PostAgain,
         OrderStatus::Open | OrderStatus::PartiallyFilled | OrderStatus::Matched => {
             tracing::warn!(order = ?attempt.order_id, "the venue does not know an order that it has taken");
             desk.stage.board.trouble("order_vanished");
@@ -214,121 +288,4 @@ async fn cancel(desk: &Desk, attempt: &Attempt, exchange: &dyn Exchange, creds: 
             false
         }
     }
-}
-
-async fn view(desk: &Desk, attempt: &Attempt, creds: &ApiCreds) -> View {
-    let (Some(id), Some(exchange)) = (attempt.order_id, desk.stage.venues.exchange(attempt.mode)) else {
-        return View::NoAnswer;
-    };
-    match exchange.order(id, creds, desk.stage.clock.now()).await {
-        OrderLookup::Found(row) => known(desk, attempt, &**exchange, creds, &row).await,
-        OrderLookup::NotFound => View::Absent,
-        OrderLookup::Blank => blank(desk, attempt, &**exchange, creds, id).await,
-        OrderLookup::Unknown { why } | OrderLookup::RetryLater { why, .. } => {
-            tracing::debug!(order = %id, %why, "no answer about an order");
-            View::NoAnswer
-        }
-    }
-}
-
-async fn known(
-    desk: &Desk,
-    attempt: &Attempt,
-    exchange: &dyn Exchange,
-    creds: &ApiCreds,
-    row: &OrderRow,
-) -> View {
-    let matched = match row.sizes(attempt.shares) {
-        Ok((_, matched)) => matched,
-        Err(error) => {
-            tracing::error!(order = %row.id, %error, "an order cannot be read");
-            desk.stage.board.trouble("order_unreadable");
-            return View::NoAnswer;
-        }
-    };
-    let mut trades = Vec::new();
-    if matched.is_positive() || row.status == ClobOrderStatus::Matched {
-        // Half a list of trades would look like fills that went away: all of them, or no answer.
-        match trades_of(desk, attempt, exchange, creds, &row.associate_trades).await {
-            Some(list) => trades = list,
-            None => return View::NoAnswer,
-        }
-    }
-    summed(desk, attempt, row.status.clone(), matched, &trades)
-}
-
-/// Old answers are empty for orders that do not exist and for filled ones alike: its trades tell.
-async fn blank(
-    desk: &Desk,
-    attempt: &Attempt,
-    exchange: &dyn Exchange,
-    creds: &ApiCreds,
-    id: OrderId,
-) -> View {
-    match trades_of(desk, attempt, exchange, creds, &[]).await {
-        Some(trades) if trades.iter().any(|t| t.part_of(id).is_some()) => {
-            summed(desk, attempt, ClobOrderStatus::Matched, Shares::ZERO, &trades)
-        }
-        Some(_) => View::Absent,
-        None => View::NoAnswer,
-    }
-}
-
-fn summed(
-    desk: &Desk,
-    attempt: &Attempt,
-    status: ClobOrderStatus,
-    matched: Shares,
-    trades: &[ClobTrade],
-) -> View {
-    match Fills::of(attempt, matched, trades) {
-        Ok(fills) => View::Known(Seen { status, matched, fills }),
-        Err(error) => {
-            tracing::error!(order = ?attempt.order_id, %error, "the trades of an order cannot be read");
-            desk.stage.board.trouble("order_unreadable");
-            View::NoAnswer
-        }
-    }
-}
-
-/// The trades of an order; `None` where they could not all be read.
-async fn trades_of(
-    desk: &Desk,
-    attempt: &Attempt,
-    exchange: &dyn Exchange,
-    creds: &ApiCreds,
-    ids: &[String],
-) -> Option<Vec<ClobTrade>> {
-    let queries: Vec<OwnTradesQuery> = if ids.is_empty() || ids.len() > TRADES_BY_ID {
-        // The venue's clock is not ours: a minute earlier, to be sure.
-        vec![OwnTradesQuery {
-            asset: Some(attempt.asset.clone()),
-            condition: Some(attempt.condition_id),
-            after: Some(attempt.created_at.minus(CLOCKS_DIFFER)),
-            ..OwnTradesQuery::default()
-        }]
-    } else {
-        ids.iter().map(|id| OwnTradesQuery { id: Some(id.clone()), ..OwnTradesQuery::default() }).collect()
-    };
-    let mut trades = Vec::new();
-    for mut query in queries {
-        for page in 0.. {
-            let listing = match exchange.own_trades(&query, creds, desk.stage.clock.now()).await {
-                Ok(listing) => listing,
-                Err(error) => {
-                    tracing::debug!(order = ?attempt.order_id, %error, "no trades of an order");
-                    return None;
-                }
-            };
-            let next = listing.next().map(str::to_owned);
-            trades.extend(listing.data);
-            match next {
-                Some(cursor) if page < PAGES => query.cursor = Some(cursor),
-                // More than that are other orders' trades: what this one's are is not known.
-                Some(_) => return None,
-                None => break,
-            }
-        }
-    }
-    Some(trades)
 }

@@ -1,4 +1,4 @@
-//! The outbox into `orders`. A row is published once it is in the log for certain; what may be there is published again,
+//! The outbox into `orders`, and what execute switched into `controls`. A row is published once it is in the log for certain; what may be there is published again,
 //! and readers keep the highest revision (`design.md`, Outbox).
 
 use std::collections::BTreeMap;
@@ -9,10 +9,16 @@ use eventlog::{
     position::{self, StoredOffset},
 };
 use runtime::Stop;
-use schemas::{events::OrdersEvent, topics::Topic};
+use schemas::{
+    events::{ControlsEvent, OrdersEvent},
+    topics::Topic,
+};
 
 use super::desk::Desk;
-use crate::{error::ExecuteError, store::OutboxRow};
+use crate::{
+    error::ExecuteError,
+    store::{OutboxRow, StoreError},
+};
 
 /// Rows published at once.
 const AT_ONCE: usize = 256;
@@ -61,6 +67,7 @@ pub async fn drain(
     ends: &mut BTreeMap<TopicPartition, StoredOffset>,
 ) -> Result<(), ExecuteError> {
     let stage = &desk.stage;
+    drain_controls(desk).await?;
     loop {
         let rows = stage.store.outbox_next(desk.lease.partition, AT_ONCE).await?;
         if rows.is_empty() {
@@ -84,6 +91,34 @@ pub async fn drain(
                 }
             }
             // It may be there: again, and readers drop what they know.
+            Written::NotDone(error) | Written::Unknown(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Publishes the switches that execute turned.
+async fn drain_controls(desk: &Desk) -> Result<(), ExecuteError> {
+    let stage = &desk.stage;
+    loop {
+        let rows = stage.store.controls_next(desk.lease.partition, AT_ONCE).await?;
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let mut records = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let ControlsEvent::ControlState(state) = stage.codec.decode::<ControlsEvent>(&row.value)? else {
+                return Err(StoreError::Unreadable("a switch's record is none".to_owned()).into());
+            };
+            let key = row.account.to_string();
+            let (record, _) = record(&stage.codec, &key, &state, state.changed_at, None)?;
+            records.push(Append { to: stage.log.manifest().place(Topic::Controls, key.as_bytes()), record });
+        }
+        match stage.log.append(records).await {
+            Written::Done(_) => {
+                let published: Vec<_> = rows.iter().map(|row| (row.account, row.revision)).collect();
+                stage.store.controls_published(&published).await?;
+            }
+            // It may be there: again, and readers keep the highest revision.
             Written::NotDone(error) | Written::Unknown(error) => return Err(error.into()),
         }
     }

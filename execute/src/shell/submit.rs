@@ -76,9 +76,7 @@ pub async fn run(desk: Desk, mut queue: mpsc::UnboundedReceiver<Attempt>, stop: 
                 while let Some(attempt) = lane.pop() {
                     let key = attempt.key();
                     send(&desk, &lane, attempt).await;
-                    if desk.hand.drop(key) {
-                        desk.to_look.notify_one();
-                    }
+                    desk.let_go(key);
                 }
                 account
             }));

@@ -3,7 +3,9 @@
 use runtime::{Clock, Stop};
 use tokio::{sync::mpsc, task::JoinHandle};
 
-use super::{Stage, agree, closer, deferred, desk::Desk, lease::Lease, provision, reconcile, relay, submit};
+use super::{
+    Stage, agree, closer, deferred, desk::Desk, lease::Lease, provision, reconcile, relay, stream, submit,
+};
 use crate::error::ExecuteError;
 use eventlog::{Offset, position::StoredOffset};
 
@@ -119,11 +121,13 @@ async fn work(
             let told = Ready { partition, desk: desk.clone(), from, stored: claim.position };
             // Nobody listens any more when the stage is ending.
             let _ = ready.send(told);
-            let (looks, waits, closes) = (looked.clone(), looked.clone(), looked.clone());
+            let (looks, waits, closes, hears) =
+                (looked.clone(), looked.clone(), looked.clone(), looked.clone());
             tokio::join!(
                 reconcile::run(desk.clone(), looks),
                 deferred::run(desk.clone(), waits),
-                closer::run(desk.clone(), closes)
+                closer::run(desk.clone(), closes),
+                stream::run(desk.clone(), hears)
             );
             Ok::<(), ExecuteError>(())
         };

@@ -4,6 +4,7 @@
 //! that others run in between, and asks a hook whether it fails: a lost answer, or a process that dies there.
 
 mod closes;
+mod following;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -33,6 +34,7 @@ use crate::core::{
         Close, CloseName,
         allot::{concerns, followed},
     },
+    follow::{Class, class},
     gate::{Sign, Snapshots, Step, Wanted, gate_all, head_of},
     position::{Moved, Position},
     snapshot::{Grant, Target},
@@ -98,6 +100,7 @@ struct State {
     /// With everything that was ever due.
     closes: BTreeMap<CloseName, Close>,
     agreed: BTreeMap<i32, StoredOffset>,
+    following: following::Followed,
 }
 
 /// The ledger in memory. Clones share it.
@@ -608,10 +611,17 @@ impl Store for MemoryStore {
         .await
     }
 
-    async fn due(&self, partition: i32, now: Timestamp, limit: usize) -> Result<Vec<Attempt>, StoreError> {
+    async fn due(
+        &self,
+        partition: i32,
+        of: Class,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Attempt>, StoreError> {
         self.call("due", |state| {
-            let is_due =
-                |a: &&Attempt| a.partition == partition && a.next_look_at.is_some_and(|at| at <= now);
+            let is_due = |a: &&Attempt| {
+                a.partition == partition && class(a) == of && a.next_look_at.is_some_and(|at| at <= now)
+            };
             let mut rows: Vec<Attempt> = state.orders.values().filter(is_due).cloned().collect();
             rows.sort_by_key(|a| (a.next_look_at, a.key()));
             rows.truncate(limit);

@@ -5,6 +5,7 @@
 //!
 //! [`postgres`] is the real one, [`memory`] the one of tests and simulations; one suite runs over both.
 
+mod following;
 pub mod memory;
 pub mod postgres;
 
@@ -22,11 +23,13 @@ use uuid::Uuid;
 use crate::core::{
     Attempt, AttemptKey,
     close::{Close, CloseName, plan::Market},
+    follow::Class,
     gate::{NotLoaded, Sign, Snapshots, Step, Wait},
     snapshot::Connection,
     turn,
 };
 pub use crate::error::StoreError;
+pub use following::{ControlRow, Following, Pause};
 
 /// A partition that was taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -161,7 +164,7 @@ pub struct BudgetKey {
 
 /// The ledger.
 #[async_trait]
-pub trait Store: fmt::Debug + Send + Sync {
+pub trait Store: Following + fmt::Debug + Send + Sync {
     /// Takes a partition: bumps its epoch under lock, so that whoever held it commits nothing more. `owner` names
     /// this process: what it held itself it need not wait for.
     async fn claim(&self, partition: i32, owner: &str, lease: Duration) -> Result<Claim, StoreError>;
@@ -222,8 +225,14 @@ pub trait Store: fmt::Debug + Send + Sync {
         limit: usize,
     ) -> Result<Vec<Attempt>, StoreError>;
 
-    /// Attempts of a partition that are to be looked at by now, the longest due first.
-    async fn due(&self, partition: i32, now: Timestamp, limit: usize) -> Result<Vec<Attempt>, StoreError>;
+    /// Attempts of a class of a partition that are to be looked at by now, the longest due first.
+    async fn due(
+        &self,
+        partition: i32,
+        class: Class,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Attempt>, StoreError>;
 
     /// One attempt.
     async fn attempt(&self, key: AttemptKey) -> Result<Option<Attempt>, StoreError>;

@@ -1,6 +1,7 @@
 //! Tenants, intents and venues for the tests.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+pub mod channel;
 pub mod ledger;
 pub mod scene;
 pub mod venue;

@@ -16,12 +16,13 @@ use venue::{
     },
     port::{
         ActivityQuery, BalanceOf, Exchange, MarketData, OpenOrdersQuery, OwnTradesQuery, PositionsQuery,
-        TradesQuery,
+        TradesQuery, UserEvent,
     },
     signing::{ApiCreds, ExchangeTable, LocalSigner, OrderFields, Route, order_digest},
     wire::{
         ActivityRow, BalanceAllowance, Book, ClobMarket, ClobTrade, GammaMarket, Listing, Literal, OrderRow,
-        Pagination, PlacedStatus, PositionRow, PostOrder, ResolutionRow, Rows, TradeRow,
+        Pagination, PlacedStatus, PositionRow, PostOrder, ResolutionRow, Rows, TradeFrame, TradeFrameExtra,
+        TradeRow,
     },
 };
 
@@ -52,6 +53,8 @@ pub enum Ask {
     Answer,
     NoAnswer,
     Die,
+    /// The answer is made now, and given when the venue is told to: see `FakeVenue::late`.
+    Late,
 }
 
 #[derive(Debug, Clone)]
@@ -114,6 +117,8 @@ pub struct FakeVenue {
     on_ask: Arc<Mutex<Option<Arc<OnAsk>>>>,
     /// What happens to posts that no script covers.
     pub otherwise: Arc<Mutex<Post>>,
+    /// Gives the answers that are late.
+    pub late: Arc<tokio::sync::Notify>,
 }
 
 impl std::fmt::Debug for FakeVenue {
@@ -124,12 +129,13 @@ impl std::fmt::Debug for FakeVenue {
 
 impl FakeVenue {
     pub fn new() -> Self {
-        let inner = Inner { allowance: 1, balance: 1_000_000_000_000, ..Inner::default() };
+        let inner = Inner { allowance: i64::MAX, balance: 1_000_000_000_000, ..Inner::default() };
         Self {
             inner: Arc::new(Mutex::new(inner)),
             on_post: Arc::default(),
             on_ask: Arc::default(),
             otherwise: Arc::new(Mutex::new(Post::Land)),
+            late: Arc::default(),
         }
     }
 
@@ -223,13 +229,72 @@ impl FakeVenue {
     }
 
     async fn ask(&self, name: &'static str, of: Option<OrderId>) -> bool {
+        self.fate(name, of).await != Ask::NoAnswer
+    }
+
+    async fn fate(&self, name: &'static str, of: Option<OrderId>) -> Ask {
         tokio::task::yield_now().await;
         let hook = self.on_ask.lock().unwrap().clone();
         match hook.map_or(Ask::Answer, |hook| hook(name, of)) {
-            Ask::Answer => true,
-            Ask::NoAnswer => false,
             Ask::Die => std::future::pending().await,
+            fate => fate,
         }
+    }
+
+    fn row(&self, id: OrderId) -> Option<serde_json::Value> {
+        let inner = self.lock();
+        let order = inner.orders.get(&id)?;
+        let o = &order.post.order;
+        let price = Price::from_micro(if o.side == Side::Buy {
+            o.maker_amount * 1_000_000 / o.taker_amount
+        } else {
+            o.taker_amount * 1_000_000 / o.maker_amount
+        });
+        Some(serde_json::json!({
+            "id": id, "status": order.status, "owner": order.post.owner, "asset_id": o.token_id, "side": o.side,
+            "original_size": order.shares().to_string(), "size_matched": order.matched().to_string(),
+            "price": price.to_string(),
+            "associate_trades": order.trades.iter().map(|t| &t.id).collect::<Vec<_>>(),
+        }))
+    }
+
+    fn trades_named(&self, wanted: &dyn Fn(&ClobTrade) -> bool) -> Vec<ClobTrade> {
+        let inner = self.lock();
+        let mut rows = Vec::new();
+        for (id, order) in &inner.orders {
+            for trade in &order.trades {
+                let other = format!("0x{}", "ee".repeat(32));
+                let (taker, maker) =
+                    if trade.taker { (id.to_string(), other) } else { (other, id.to_string()) };
+                let price = trade.price.to_string();
+                let size = trade.shares.to_string();
+                let makers =
+                    serde_json::json!([{ "order_id": maker, "matched_amount": size, "price": price }]);
+                let row = serde_json::json!({
+                    "id": trade.id, "taker_order_id": taker, "asset_id": order.post.order.token_id,
+                    "side": order.post.order.side, "size": size, "price": price, "status": trade.status,
+                    "maker_orders": makers,
+                });
+                rows.push(serde_json::from_str(&row.to_string()).unwrap());
+            }
+        }
+        rows.retain(|trade| wanted(trade));
+        rows
+    }
+
+    /// What the user stream would say of an order now.
+    pub fn frame(&self, id: OrderId, kind: &str) -> UserEvent {
+        let mut row = self.row(id).unwrap();
+        row["type"] = kind.into();
+        UserEvent::Order(Box::new(serde_json::from_str(&row.to_string()).unwrap()))
+    }
+
+    /// What the user stream would say of an order's last trade now.
+    pub fn trade_frame(&self, id: OrderId) -> UserEvent {
+        let rows = self.trades_named(&|_| true);
+        let trade = rows.into_iter().rev().find(|t| t.part_of(id).is_some()).unwrap();
+        let extra = TradeFrameExtra::of("", super::START);
+        UserEvent::Trade(Box::new(TradeFrame { trade, extra }))
     }
 
     /// Takes an order: limits rest, market orders are filled at their limit at once.
@@ -318,23 +383,15 @@ impl Exchange for FakeVenue {
     }
 
     async fn order(&self, id: OrderId, _: &ApiCreds, _: Timestamp) -> OrderLookup {
-        if !self.ask("order", Some(id)).await {
+        let fate = self.fate("order", Some(id)).await;
+        if fate == Ask::NoAnswer {
             return OrderLookup::Unknown { why: "no answer".into() };
         }
-        let inner = self.lock();
-        let Some(order) = inner.orders.get(&id) else { return OrderLookup::NotFound };
-        let o = &order.post.order;
-        let price = Price::from_micro(if o.side == Side::Buy {
-            o.maker_amount * 1_000_000 / o.taker_amount
-        } else {
-            o.taker_amount * 1_000_000 / o.maker_amount
-        });
-        let row = serde_json::json!({
-            "id": id, "status": order.status, "owner": order.post.owner, "asset_id": o.token_id, "side": o.side,
-            "original_size": order.shares().to_string(), "size_matched": order.matched().to_string(),
-            "price": price.to_string(),
-            "associate_trades": order.trades.iter().map(|t| &t.id).collect::<Vec<_>>(),
-        });
+        let row = self.row(id);
+        if fate == Ask::Late {
+            self.late.notified().await;
+        }
+        let Some(row) = row else { return OrderLookup::NotFound };
         let answer = Answer { status: 200, retry_after: None, body: row.to_string().into_bytes() };
         of_lookup(&answer, id)
     }
@@ -369,30 +426,10 @@ impl Exchange for FakeVenue {
         if !self.ask("trades", None).await {
             return Err(VenueError::TimedOut { path: "/data/trades".into() });
         }
-        let inner = self.lock();
-        let mut rows = Vec::new();
-        for (id, order) in &inner.orders {
-            for trade in &order.trades {
-                let asked = query.id.as_ref().is_none_or(|asked| *asked == trade.id)
-                    && query.asset.as_ref().is_none_or(|a| *a == order.post.order.token_id);
-                if !asked {
-                    continue;
-                }
-                let other = format!("0x{}", "ee".repeat(32));
-                let (taker, maker) =
-                    if trade.taker { (id.to_string(), other) } else { (other, id.to_string()) };
-                let price = trade.price.to_string();
-                let size = trade.shares.to_string();
-                let makers =
-                    serde_json::json!([{ "order_id": maker, "matched_amount": size, "price": price }]);
-                let row = serde_json::json!({
-                    "id": trade.id, "taker_order_id": taker, "asset_id": order.post.order.token_id,
-                    "side": order.post.order.side, "size": size, "price": price, "status": trade.status,
-                    "maker_orders": makers,
-                });
-                rows.push(serde_json::from_value(row).unwrap());
-            }
-        }
+        let rows = self.trades_named(&|trade| {
+            query.id.as_ref().is_none_or(|asked| *asked == trade.id)
+                && query.asset.as_ref().is_none_or(|asked| *asked == trade.asset_id)
+        });
         Ok(Listing::whole(rows))
     }
 
@@ -402,7 +439,13 @@ impl Exchange for FakeVenue {
         _: &ApiCreds,
         _: Timestamp,
     ) -> Result<Listing<OrderRow>, VenueError> {
-        Ok(Listing::whole(Vec::new()))
+        if !self.ask("open_orders", None).await {
+            return Err(VenueError::TimedOut { path: "/data/orders".into() });
+        }
+        let live: Vec<OrderId> =
+            self.orders().iter().filter(|(_, o)| o.status == "LIVE").map(|(id, _)| *id).collect();
+        let rows = live.into_iter().filter_map(|id| self.row(id));
+        Ok(Listing::whole(rows.map(|row| serde_json::from_str(&row.to_string()).unwrap()).collect()))
     }
 
     async fn balance_allowance(

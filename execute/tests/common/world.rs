@@ -23,7 +23,9 @@ use schemas::{
 use tokio::task::JoinHandle;
 use venue::signing::ExchangeTable;
 
-use super::{START, Tenant, grant, ledger::codec, sealed_key, sealing, venue::FakeVenue};
+use super::{
+    START, Tenant, channel::FakeChannel, grant, ledger::codec, sealed_key, sealing, venue::FakeVenue,
+};
 
 pub struct World {
     pub log: MemoryLog,
@@ -32,6 +34,8 @@ pub struct World {
     pub clock: VirtualClock,
     pub codec: Codec,
     pub chance: Chance,
+    /// What tells of its own accord what happens, in a world that has it.
+    pub channel: Option<FakeChannel>,
 }
 
 /// A running executor: a process.
@@ -79,7 +83,12 @@ impl World {
             let row = row.expect("an order was posted that the ledger does not know");
             assert_eq!(row.body.expect("a body").0, body, "other bytes were posted than were committed");
         });
-        Self { log, store, venue, clock, codec, chance }
+        Self { log, store, venue, clock, codec, chance, channel: None }
+    }
+
+    /// A world whose venue tells what happens, as a test has it tell.
+    pub fn listening() -> Self {
+        Self { channel: Some(FakeChannel::default()), ..Self::new() }
     }
 
     /// Adds a tenant with a wallet and a grant.
@@ -107,10 +116,14 @@ impl World {
     pub fn stage(&self, store: &MemoryStore, venue: &FakeVenue) -> Stage {
         let (exchange, issuer, market) =
             (Arc::new(venue.clone()), Arc::new(venue.clone()), Arc::new(venue.clone()));
+        let mut venues = Venues::one(Mode::Simulated, exchange, issuer, market);
+        if let Some(channel) = &self.channel {
+            venues = venues.with_channel(Mode::Simulated, Arc::new(channel.clone()));
+        }
         Stage {
             log: Arc::new(self.log.clone()),
             store: Arc::new(store.clone()),
-            venues: Venues::one(Mode::Simulated, exchange, issuer, market),
+            venues,
             keyring: Keyring::new(sealing(), ExchangeTable::default()),
             clock: Arc::new(self.clock.clone()),
             chance: Chance::seeded(self.chance.below(u64::MAX)),

@@ -93,6 +93,21 @@ pub async fn sync_health(connection: &mut PgConnection, now: Timestamp) -> Resul
     })
 }
 
+/// When execute last went over the orders of a partition of `intents`.
+///
+/// # Errors
+/// The database.
+pub async fn reconciler_tick(
+    connection: &mut PgConnection,
+    partition: i32,
+) -> Result<Option<Timestamp>, QueryError> {
+    let at = sqlx::query_scalar("select ticked_at from poly_reconciler_ticks where partition = $1")
+        .bind(partition)
+        .fetch_optional(connection)
+        .await?;
+    Ok(at.map(|Tz(at)| at))
+}
+
 /// How many decisions ended how, for this transaction's user.
 pub async fn decisions_by_reason(
     connection: &mut PgConnection,

@@ -4,6 +4,7 @@
 //! batch needs of the tenants, one reads the ledger, one writes all rows and their events.
 
 mod closes;
+mod following;
 mod gate;
 mod ledger;
 mod rows;
@@ -29,6 +30,7 @@ use crate::core::{
         Close, CloseName,
         allot::{concerns, followed},
     },
+    follow::Class,
     gate::Sign,
     position::Moved,
     snapshot::Connection,
@@ -337,11 +339,28 @@ impl Store for PostgresStore {
         attempts(&rows)
     }
 
-    async fn due(&self, partition: i32, now: Timestamp, limit: usize) -> Result<Vec<Attempt>, StoreError> {
-        let rows = sqlx::query(
+    async fn due(
+        &self,
+        partition: i32,
+        class: Class,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Attempt>, StoreError> {
+        // What is urgent by core::follow::class, in the words of the index `orders_urgent`; and what is not.
+        const URGENT: &str =
             "select to_jsonb(o) from execution.orders o where partition = $1 and next_look_at <= $2
-             order by next_look_at, billing_account_id, idempotency_key, attempt limit $3",
-        )
+                 and not (status in ('open', 'partially_filled') and cancel_asked_at is null)
+                 and not (is_final and confirmed_shares >= filled_shares)
+             order by next_look_at, billing_account_id, idempotency_key, attempt limit $3";
+        const RESTING: &str =
+            "select to_jsonb(o) from execution.orders o where partition = $1 and next_look_at <= $2
+                 and (status in ('open', 'partially_filled') and cancel_asked_at is null
+                     or is_final and confirmed_shares >= filled_shares)
+             order by next_look_at, billing_account_id, idempotency_key, attempt limit $3";
+        let rows = sqlx::query(match class {
+            Class::Urgent => URGENT,
+            Class::Resting => RESTING,
+        })
         .bind(partition)
         .bind(now.micros())
         .bind(count(limit))
