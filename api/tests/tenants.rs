@@ -659,6 +659,26 @@ async fn orders_say_how_fresh_they_are_and_so_does_sync_health() {
     let health = client.get("/sync-health").await.ok(200);
     assert_eq!(health["oldest_synced_row_age_ms"], 61_500);
     assert_eq!((&health["rows_stale_over_60s"], &health["rows_never_synced"]), (&json!(1), &json!(9)));
+    // Whoever follows the account's orders says when it last went over them; the others' ticks are not this one's.
+    let admin = sqlx::PgPool::connect_with(setup.connections.admin().clone()).await.unwrap();
+    let place =
+        eventlog::Log::manifest(&setup.log).place(schemas::topics::Topic::Intents, tenant.account.to_string().as_bytes());
+    let tick = |partition: i32, at: i64| {
+        let admin = admin.clone();
+        async move {
+            sqlx::query("insert into poly_reconciler_ticks values ($1, timestamptz 'epoch' + $2 * interval '1 second')")
+                .bind(partition)
+                .bind(at)
+                .execute(&admin)
+                .await
+                .unwrap();
+        }
+    };
+    tick(place.partition + 100, 1_060).await;
+    assert_eq!(client.get("/sync-health").await.ok(200)["reconciler_last_tick_at"], Value::Null);
+    tick(place.partition, 1_055).await;
+    let told = client.get("/sync-health").await.ok(200)["reconciler_last_tick_at"].clone();
+    assert!(told.as_str().unwrap().starts_with("1970-01-01T00:17:35"), "{told}");
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use project::{
 };
 use schemas::{
     Address, AssetId, ConditionId, FillId, IdempotencyKey, Mode, OrderId, OrderStatus, Side, TargetRowId,
-    Timestamp,
+    Timestamp, topics::Topic,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -233,7 +233,7 @@ pub(super) struct SyncHealthBody {
     /// Orders never confirmed.
     #[schema(minimum = 0)]
     rows_never_synced: u64,
-    /// When the reconciler last went over the orders. Always null for now: no table that a tenant may read says it.
+    /// When the reconciler last went over the tenant's orders, to about ten seconds; null where it never did.
     reconciler_last_tick_at: Option<Time>,
 }
 
@@ -248,10 +248,14 @@ pub(super) async fn sync_health(
 ) -> Answer<SyncHealthBody> {
     let mut transaction = begin_as(state.accounts.pool(), tenant.user).await?;
     let health = queries::sync_health(&mut transaction, state.accounts.now()).await?;
+    // The owner of the account's partition of `intents` follows its orders.
+    let account = tenant.account.to_string();
+    let partition = state.log.manifest().place(Topic::Intents, account.as_bytes()).partition;
+    let tick = queries::reconciler_tick(&mut transaction, partition).await?;
     Ok(Json(SyncHealthBody {
         oldest_synced_row_age_ms: health.oldest_synced_row_age.map(millis),
         rows_stale_over_60s: health.rows_stale_over_60s,
         rows_never_synced: health.rows_never_synced,
-        reconciler_last_tick_at: None,
+        reconciler_last_tick_at: tick.map(Time),
     }))
 }
