@@ -83,6 +83,7 @@ async fn readings(client: &Client<'_>) -> Vec<Answer> {
         "/copy-trade/decisions?limit=500".to_owned(),
         "/copy-trade/orders?limit=500".to_owned(),
         "/copy-trade/positions?closed_too=true".to_owned(),
+        "/copy-trade/pnl".to_owned(),
         "/sync-health".to_owned(),
         format!("/copy-trade/explain/{key}"),
     ] {
@@ -182,12 +183,20 @@ async fn no_route_shows_or_changes_anything_of_another_tenant() {
         assert_eq!(answer.ok(200), json!({ "items": [], "next_cursor": null }), "{path}");
         answers.push((path, answer));
     }
+    for path in
+        [format!("/copy-trade/pnl?asset={}", asset(9)), format!("/copy-trade/pnl?wallet={}", wallet('b'))]
+    {
+        let answer = alice.get(&path).await;
+        assert_eq!(answer.ok(200), json!({ "totals": [], "items": [], "next_cursor": null }), "{path}");
+        answers.push((path, answer));
+    }
     // A cursor that was given to them is none.
     for path in [
         format!("/copy-trade/orders?limit=1&cursor={bobs_cursor}"),
         format!("/copy-trade/orders?cursor={bobs_cursor}"),
         format!("/copy-trade/decisions?cursor={bobs_cursor}"),
         format!("/copy-trade/positions?cursor={bobs_cursor}"),
+        format!("/copy-trade/pnl?cursor={bobs_cursor}"),
         format!("{TARGETS}?cursor={targets_cursor}"),
     ] {
         let answer = alice.get(&path).await;

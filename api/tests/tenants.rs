@@ -7,10 +7,11 @@ use std::{collections::BTreeSet, time::Duration};
 
 use common::{
     Setup,
-    rows::{at, decision, later, leader, of, order, projected, sale},
+    rows::{at, decision, later, leader, of, order, projected, sale, told},
     server::{BASE, Client, Server},
     setup, wallet,
 };
+use project::core::token::Tokens;
 use reqwest::Method;
 use schemas::{OrderStatus, Reason, events::TargetsEvent};
 use serde_json::{Value, json};
@@ -661,8 +662,8 @@ async fn orders_say_how_fresh_they_are_and_so_does_sync_health() {
     assert_eq!((&health["rows_stale_over_60s"], &health["rows_never_synced"]), (&json!(1), &json!(9)));
     // Whoever follows the account's orders says when it last went over them; the others' ticks are not this one's.
     let admin = sqlx::PgPool::connect_with(setup.connections.admin().clone()).await.unwrap();
-    let place =
-        eventlog::Log::manifest(&setup.log).place(schemas::topics::Topic::Intents, tenant.account.to_string().as_bytes());
+    let place = eventlog::Log::manifest(&setup.log)
+        .place(schemas::topics::Topic::Intents, tenant.account.to_string().as_bytes());
     let tick = |partition: i32, at: i64| {
         let admin = admin.clone();
         async move {
@@ -704,6 +705,91 @@ async fn positions_are_what_was_bought_less_what_was_sold() {
     assert_eq!(client.get("/copy-trade/positions").await.ok(200)["items"], json!([]));
     let all = client.get("/copy-trade/positions?closed_too=true").await.ok(200);
     assert_eq!(all["items"][0]["held_shares"], "0");
+}
+
+#[tokio::test]
+async fn pnl_is_what_was_won_and_lost_to_the_last_millionth() {
+    let setup = setup().await;
+    let server = Server::start(&setup).await;
+    let tenant = setup.accounts.create_tenant("alice").await.unwrap();
+    let client = server.client_of(&setup, tenant).await;
+    let empty = client.get("/copy-trade/pnl").await.ok(200);
+    assert_eq!(empty, json!({ "totals": [], "items": [], "next_cursor": null }));
+    // 7 shares for $2.80, 3 of them sold for $1.20: at cost, to the cent. Asset 2: 5 shares for $2.
+    copies(&setup, tenant).await;
+    let mut second = later(&order(of(tenant), 21, 5), OrderStatus::Filled, 5);
+    second.asset = common::rows::asset(2);
+    projected(&setup, vec![second], Vec::new()).await;
+    let page = client.get("/copy-trade/pnl").await.ok(200);
+    let one = &page["items"][0];
+    assert_eq!(
+        (
+            &one["held_shares"],
+            &one["cost_usdc"],
+            &one["realised_usdc"],
+            &one["unrealised_usdc"],
+            &one["fees_usdc"]
+        ),
+        (&json!("4"), &json!("1.6"), &json!("0"), &Value::Null, &json!("0.00003"))
+    );
+    assert_eq!(
+        (&page["totals"][0]["mode"], &page["totals"][0]["positions_without_price"]),
+        (&json!("simulated"), &json!(2))
+    );
+    // Others pay 0.45 for the first; nobody bids for the second.
+    let mut tokens = Tokens::default();
+    tokens.mark(common::rows::marked(1, Some(450_000), 100));
+    tokens.mark(common::rows::marked(2, None, 100));
+    told(&setup, Vec::new(), Vec::new(), tokens).await;
+    let page = client.get("/copy-trade/pnl").await.ok(200);
+    assert_eq!(
+        (&page["items"][0]["unrealised_usdc"], &page["items"][1]["unrealised_usdc"]),
+        (&json!("0.2"), &json!("-2"))
+    );
+    assert_eq!(
+        page["totals"],
+        json!([{
+            "mode": "simulated", "cost_usdc": "3.6", "realised_usdc": "0", "unrealised_usdc": "-1.8",
+            "positions_without_price": 0, "redeemable_usdc": "0", "fees_usdc": "0.00004"
+        }])
+    );
+    // The market ends: the first pays a dollar, the second nothing.
+    let mut tokens = Tokens::default();
+    tokens.resolve(common::rows::resolved(1_000_000, 200));
+    told(&setup, Vec::new(), Vec::new(), tokens).await;
+    let page = client.get("/copy-trade/pnl?limit=1").await.ok(200);
+    let one = &page["items"][0];
+    assert_eq!(
+        (&one["realised_usdc"], &one["unrealised_usdc"], &one["redeemable_usdc"], &one["cost_usdc"]),
+        (&json!("2.4"), &json!("0"), &json!("4"), &json!("0"))
+    );
+    // The totals are of everything, whatever the page shows.
+    assert_eq!(page["items"].as_array().unwrap().len(), 1);
+    let total = &page["totals"][0];
+    assert_eq!((&total["realised_usdc"], &total["redeemable_usdc"]), (&json!("0.4"), &json!("4")));
+    let cursor = page["next_cursor"].as_str().unwrap();
+    let next = client.get(&format!("/copy-trade/pnl?limit=1&cursor={cursor}")).await.ok(200);
+    assert_eq!((&next["items"][0]["realised_usdc"], &next["next_cursor"]), (&json!("-2"), &Value::Null));
+    assert_eq!(next["totals"], page["totals"]);
+    // The positions say what is to be redeemed, and the copies how they stand.
+    let held = client.get("/copy-trade/positions").await.ok(200)["items"].clone();
+    assert_eq!(
+        (&held[0]["redeemable_usdc"], &held[0]["payout_per_share"], &held[1]["redeemable_usdc"]),
+        (&json!("4"), &json!("1"), &json!("0"))
+    );
+    let stand = |asset: u32| {
+        let client = &client;
+        async move {
+            let path =
+                format!("/copy-trade/orders?side=BUY&is_final=true&asset={}", common::rows::asset(asset));
+            client.get(&path).await.ok(200)["items"][0]["position_lifecycle"].clone()
+        }
+    };
+    assert_eq!((stand(1).await, stand(2).await), (json!("winner"), json!("loser")));
+    // Filters are those of the list.
+    let none = client.get("/copy-trade/pnl?mode=live").await.ok(200);
+    assert_eq!(none, json!({ "totals": [], "items": [], "next_cursor": null }));
+    assert_eq!(client.get("/copy-trade/pnl?closed_too=true").await.problem().1, "query_invalid");
 }
 
 #[tokio::test]
@@ -849,7 +935,7 @@ async fn every_route_is_in_the_document_and_everything_in_it_is_served() {
     let client = server.client_of(&setup, tenant).await;
     assert_eq!(server.document.unresolved(), BTreeSet::new());
     let operations = server.document.operations();
-    assert_eq!(operations.len(), 19, "{operations:#?}");
+    assert_eq!(operations.len(), 20, "{operations:#?}");
     for (method, template) in operations {
         let path = template
             .replace("{id}", &tenant.user.to_string())

@@ -1,8 +1,8 @@
 //! The log into Postgres.
 //!
-//! - **In**: `decisions` and `orders` of the log.
-//! - **Out**: `poly_copy_trade_fills`, `poly_copy_trade_attempts`, `poly_copy_trade_decisions`; what cannot
-//!   be read goes to `dead-letters`.
+//! - **In**: `decisions` and `orders` of the log, and what `fills` tell of the tokens that copies hold.
+//! - **Out**: `poly_copy_trade_fills`, `poly_copy_trade_attempts`, `poly_copy_trade_decisions`, `poly_token_outcomes`,
+//!   `poly_token_marks`; what cannot be read goes to `dead-letters`.
 //! - **Remembers**: how far it has read, in the transaction of the rows themselves.
 //! - **When it dies**: the next one continues there. Two at once do no harm: the offsets are advanced by
 //!   compare-and-set, so the later one's batch fails and it reads again.

@@ -29,6 +29,8 @@ app_user    poly_copy_trade_targets      insert
 app_user    poly_copy_trade_targets      select
 app_user    poly_copy_trade_targets      update(changed_at, close_now, disabled_at, keep_positions, policy, policy_revision, revision, status)
 app_user    poly_reconciler_ticks        select
+app_user    poly_token_marks             select
+app_user    poly_token_outcomes          select
 app_user    poly_wallet_connections      insert
 app_user    poly_wallet_connections      select(address, approved_at, billing_account_id, changed_at, created_at, funder, id, revision, revoked_at, signature_type)
 app_user    poly_wallet_connections      update(approved_at, changed_at, revision, revoked_at)
@@ -98,6 +100,12 @@ projector   poly_copy_trade_decisions    insert
 projector   poly_copy_trade_fills        insert
 projector   poly_copy_trade_fills        select
 projector   poly_copy_trade_fills        update
+projector   poly_token_marks             insert
+projector   poly_token_marks             select
+projector   poly_token_marks             update
+projector   poly_token_outcomes          insert
+projector   poly_token_outcomes          select
+projector   poly_token_outcomes          update
 projector   projection_offsets           insert
 projector   projection_offsets           select
 projector   projection_offsets           update
@@ -151,6 +159,10 @@ poly_copy_trade_targets      executor_read    select   executor
 poly_copy_trade_targets      tenant           all      app_user
 poly_reconciler_ticks        everybody        select   app_user
 poly_reconciler_ticks        executor         all      executor
+poly_token_marks             projector        all      projector
+poly_token_marks             tenant           select   app_user
+poly_token_outcomes          projector        all      projector
+poly_token_outcomes          tenant           select   app_user
 poly_wallet_connections      executor_read    select   executor
 poly_wallet_connections      executor_write   update   executor
 poly_wallet_connections      tenant           all      app_user

@@ -12,6 +12,7 @@ use project::core::{
     fold::{self, Progress},
     ledger::Attempts,
     lifecycle::{Lifecycle, Part, lifecycles},
+    token::Tokens,
 };
 use proptest::prelude::*;
 use schemas::{
@@ -134,17 +135,56 @@ fn part(number: u8, side: Side, filled: i64, is_final: bool) -> Part {
 fn sales_use_up_the_oldest_purchases_first() {
     use Lifecycle::{Closed, Closing, Open};
     let buys = [part(1, Side::Buy, 5, true), part(2, Side::Buy, 0, true), part(3, Side::Buy, 5, false)];
-    assert_eq!(lifecycles(&buys), [Some(Open), None, Some(Open)]);
+    assert_eq!(lifecycles(&buys, None), [Some(Open), None, Some(Open)]);
     let with = |sale| {
         let mut all = buys.to_vec();
         all.push(sale);
-        lifecycles(&all)
+        lifecycles(&all, None)
     };
     assert_eq!(with(part(4, Side::Sell, 0, false)), [Some(Closing), None, Some(Closing), Some(Closing)]);
     assert_eq!(with(part(4, Side::Sell, 5, true)), [Some(Closed), None, Some(Open), Some(Closed)]);
     assert_eq!(with(part(4, Side::Sell, 7, false)), [Some(Closed), None, Some(Closing), Some(Closing)]);
     assert_eq!(with(part(4, Side::Sell, 10, true)), [Some(Closed), None, Some(Closed), Some(Closed)]);
     assert_eq!(with(part(4, Side::Sell, 0, true)), [Some(Open), None, Some(Open), None]);
+}
+
+#[test]
+fn the_end_of_a_market_says_how_what_is_held_stands() {
+    use Lifecycle::{Closed, Closing, Loser, Split, Winner};
+    let rows = [
+        part(1, Side::Buy, 5, true),
+        part(2, Side::Buy, 0, true),
+        part(3, Side::Buy, 5, true),
+        part(4, Side::Sell, 5, true),
+        part(5, Side::Sell, 0, false),
+    ];
+    for (pays, held) in [(1_000_000, Winner), (0, Loser), (500_000, Split)] {
+        let stands = lifecycles(&rows, Some(Usdc::from_micro(pays)));
+        assert_eq!(stands, [Some(Closed), None, Some(held), Some(Closed), Some(Closing)]);
+    }
+}
+
+#[test]
+fn what_is_told_of_a_token_is_the_later_whatever_comes_first() {
+    let (early, late) = (common::resolved(0, 100), common::resolved(1_000_000, 200));
+    let (old, new) = (common::marked(1, Some(400_000), 100), common::marked(1, None, 200));
+    let told = |first: bool| {
+        let mut tokens = Tokens::default();
+        let mut other = Tokens::default();
+        let (a, b) = if first { (&early, &late) } else { (&late, &early) };
+        tokens.resolve(a.clone());
+        other.resolve(b.clone());
+        let (a, b) = if first { (&old, &new) } else { (&new, &old) };
+        tokens.mark(a.clone());
+        other.mark(b.clone());
+        tokens.merge(&other);
+        tokens.merge(&other);
+        tokens
+    };
+    assert_eq!(told(true), told(false));
+    let key = (common::wallet(), common::asset(1));
+    assert_eq!(told(true).outcomes[&key].per_share, Usdc::from_units(1));
+    assert_eq!((told(true).outcomes.len(), told(true).marks[&key].best_bid), (2, None));
 }
 
 #[test]
@@ -291,7 +331,7 @@ proptest! {
             .prop_flat_map(|parts| (Just(parts.clone()), Just(parts).prop_shuffle()))
     ) {
         let by_key = |parts: &[Part]| -> BTreeMap<_, _> {
-            parts.iter().zip(lifecycles(parts)).map(|(part, found)| (part.key, found.map(Lifecycle::as_str))).collect()
+            parts.iter().zip(lifecycles(parts, None)).map(|(part, found)| (part.key, found.map(Lifecycle::as_str))).collect()
         };
         prop_assert_eq!(by_key(&parts), by_key(&shuffled));
     }

@@ -109,6 +109,9 @@ const CLOSED_TABLES: [&str; 13] = [
 /// Those that say nothing of anybody: every tenant reads them, and nobody without a user need.
 const OPEN_TABLES: [&str; 1] = ["poly_reconciler_ticks"];
 
+/// Those of what copies hold: a row is seen by whoever has copies of its token, and by nobody else.
+const TOKEN_TABLES: [&str; 2] = ["poly_token_outcomes", "poly_token_marks"];
+
 async fn refused(transaction: &mut Transaction<'static, Postgres>, sql: &str) -> String {
     let mut inside = sqlx::Acquire::begin(&mut **transaction).await.unwrap();
     let answer = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut *inside).await;
@@ -154,7 +157,8 @@ async fn the_page_above_names_every_table_there_is() {
     for table in found {
         let listed = TENANT_TABLES.iter().any(|(name, _)| *name == table)
             || CLOSED_TABLES.contains(&table.as_str())
-            || OPEN_TABLES.contains(&table.as_str());
+            || OPEN_TABLES.contains(&table.as_str())
+            || TOKEN_TABLES.contains(&table.as_str());
         assert!(listed, "{table} is not looked at by these tests");
     }
 }
@@ -462,6 +466,49 @@ async fn the_executor_locks_what_it_reads_and_writes_none_of_it() {
     sqlx::raw_sql("set local lock_timeout = '100ms'").execute(&mut *as_a).await.unwrap();
     let blocked = refused(&mut as_a, "update poly_copy_trade_targets set status = 'paused'").await;
     assert_eq!(blocked, "55P03", "a pause waits for the gate that is under way");
+}
+
+#[tokio::test]
+async fn what_a_token_pays_is_seen_by_whoever_has_copies_of_it_alone() {
+    let (connections, a, b) = two_tenants().await;
+    let store = PgStore::connect(&connections).await.unwrap();
+    let log_id = LogId::from_uuid(Uuid::from_u128(9));
+    let mut batch = Batch::default();
+    let to = Progress { next: Offset(1), ..Progress::start(log_id) };
+    batch.advances.insert(TopicPartition::new(Topic::Fills, 7), (None, to));
+    // Both copied asset 1; b alone has asset 9 as well.
+    let mut only_b = order(b, 5, 5);
+    only_b.asset = common::asset(9);
+    batch.orders.entry((b.account, only_b.idempotency_key)).or_default().take(only_b);
+    for number in [1, 2, 9] {
+        batch.tokens.mark(common::marked(number, Some(400_000), 1));
+        let mut ended = common::resolved(1_000_000, 1);
+        ended.payouts.truncate(1);
+        ended.payouts[0].asset = common::asset(number);
+        batch.tokens.resolve(ended);
+    }
+    store.apply(&batch).await.unwrap();
+    let pool = connections.pool(Role::AppUser, 2).await.unwrap();
+    for table in TOKEN_TABLES {
+        for (tenant, sees) in [(a, vec![common::asset(1)]), (b, vec![common::asset(1), common::asset(9)])] {
+            let mut as_tenant = begin_as(&pool, tenant.user).await.unwrap();
+            let seen: Vec<String> =
+                sqlx::query_scalar(AssertSqlSafe(format!("select asset from {table} order by asset")))
+                    .fetch_all(&mut *as_tenant)
+                    .await
+                    .unwrap();
+            assert_eq!(seen, sees.iter().map(ToString::to_string).collect::<Vec<_>>(), "{table}");
+            for write in ["delete from", "truncate", "update"] {
+                let sql = match write {
+                    "update" => format!("update {table} set asset = '1'"),
+                    other => format!("{other} {table}"),
+                };
+                assert_eq!(refused(&mut as_tenant, &sql).await, "42501", "{sql}");
+            }
+        }
+        let mut nobody = pool.begin().await.unwrap();
+        assert_eq!(rows(&mut nobody, table, "true", a).await, 0);
+    }
 }
 
 /// A tenant whose orders are refused is paused by the executor; nobody is ever unpaused, halted, or paused for all by it.

@@ -11,6 +11,7 @@ use project::{
     core::{
         chain::Head,
         fold::{Batch, Progress},
+        token::Tokens,
     },
     pg::Tz,
     store::{MemoryStore, PgStore, Store, StoreError},
@@ -242,6 +243,58 @@ async fn whatever_happens_to_orders_both_stores_say_the_same() {
                 .collect();
             assert_eq!(rows, expected, "seed {seed}, batch {place}");
         }
+    }
+}
+
+/// Orders and the end of their market, in either order, in both stores; and a second outcome, later than the first.
+#[tokio::test]
+async fn a_market_that_ends_moves_what_is_held_whichever_is_told_first() {
+    let bought = |a| later(&order(a, 1, 10), OrderStatus::Filled, 10);
+    let sold = |a| later(&sale(a, 2, 0, 4), OrderStatus::Filled, 4);
+    let told = |events: &[schemas::events::TokenResolved]| {
+        let mut tokens = Tokens::default();
+        for event in events {
+            tokens.resolve(event.clone());
+        }
+        tokens
+    };
+    for outcome_first in [true, false] {
+        let connections = database().await;
+        let a = add_tenant(&connections, 1).await;
+        let postgres = PgStore::connect(&connections).await.unwrap();
+        let memory = MemoryStore::default();
+        let ended = Batch { tokens: told(&[common::resolved(1_000_000, 500)]), ..batch(None, 1, &[]) };
+        let orders = batch(None, 1, &[bought(a), sold(a)]);
+        let mut batches = if outcome_first { vec![ended, orders] } else { vec![orders, ended] };
+        // An older one changes nothing; a later one does.
+        for (pays, at) in [(0, 400), (250_000, 600)] {
+            batches.push(Batch { tokens: told(&[common::resolved(pays, at)]), ..batch(None, 1, &[]) });
+        }
+        let mut stands = Vec::new();
+        for (number, mut batch) in (0..).zip(batches) {
+            let advance = batch.advances.pop_first().unwrap().1;
+            // Each of a partition of its own.
+            batch.advances.insert(TopicPartition::new(Topic::Fills, number), advance);
+            postgres.apply(&batch).await.unwrap();
+            memory.apply(&batch).await.unwrap();
+            let rows: Vec<Option<String>> = sqlx::query_scalar(
+                "select position_lifecycle from poly_copy_trade_fills order by idempotency_key",
+            )
+            .fetch_all(postgres.pool())
+            .await
+            .unwrap();
+            let expected: Vec<Option<String>> = memory
+                .rows()
+                .into_values()
+                .map(|row| row.lifecycle.map(|stands| stands.as_str().to_owned()))
+                .collect();
+            assert_eq!(rows, expected, "batch {number}, outcome first: {outcome_first}");
+            let mut words: Vec<String> = rows.into_iter().flatten().collect();
+            words.sort();
+            stands.push(words.join(","));
+        }
+        let first = if outcome_first { "" } else { "closed,open" };
+        assert_eq!(stands, [first, "closed,winner", "closed,winner", "closed,split"]);
     }
 }
 

@@ -2,18 +2,25 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use eventlog::{Offset, Stored, TopicPartition, event::CUT, position};
+use eventlog::{
+    Offset, Stored, TopicPartition,
+    event::{CE_TYPE, CUT},
+    position,
+};
 use schemas::{
     BillingAccountId, Hash32, LogId, UserId,
     avro::Event as _,
     codec::{Codec, CodecError},
-    events::{Cut, Decision, DecisionsEvent, Gap, OrderState, OrdersEvent},
+    events::{
+        Cut, Decision, DecisionsEvent, FillsEvent, Gap, OrderState, OrdersEvent, TokenMarked, TokenResolved,
+    },
     topics::Topic,
 };
 
 use super::{
     chain::{Head, take_cut, take_decision},
     ledger::Attempts,
+    token::Tokens,
 };
 
 /// How far a partition has been read, and what is remembered of it.
@@ -54,6 +61,12 @@ pub enum Event {
     Decision(Box<Decision>),
     /// An order.
     Order(Box<OrderState>),
+    /// What others pay for a token.
+    Marked(Box<TokenMarked>),
+    /// What a token pays.
+    Resolved(Box<TokenResolved>),
+    /// Nothing that the tables are built from.
+    Other,
     /// Where an imported log has no record.
     Gap,
 }
@@ -62,7 +75,7 @@ impl Event {
     /// Whose it is: the tenant, and who is said to own the account.
     pub fn owner(&self) -> Option<(BillingAccountId, UserId)> {
         match self {
-            Self::Cut(_) | Self::Gap => None,
+            Self::Cut(_) | Self::Marked(_) | Self::Resolved(_) | Self::Other | Self::Gap => None,
             Self::Decision(d) => Some((d.billing_account_id, d.created_by_user_id)),
             Self::Order(o) => Some((o.billing_account_id, o.created_by_user_id)),
         }
@@ -116,13 +129,28 @@ pub struct Read<'r> {
     pub refused: Option<String>,
 }
 
-/// Reads a record of `decisions` or `orders`.
+/// The types of `fills` that the tables are built from. The others, by far the most, are passed over by their header.
+const OF_FILLS: [&str; 2] = [TokenMarked::NAME, TokenResolved::NAME];
+
+fn is_passed_over(stored: &Stored) -> bool {
+    let kind = stored.record.header(CE_TYPE).and_then(|value| std::str::from_utf8(value).ok());
+    let name = kind.and_then(|kind| kind.strip_prefix("polymirror."));
+    stored.at.topic == Topic::Fills && name.is_some_and(|name| !OF_FILLS.contains(&name))
+}
+
+/// Reads a record of one of [`TOPICS`](crate::shell::TOPICS).
 pub fn read<'r>(codec: &Codec, stored: &'r Stored) -> Read<'r> {
     let value = stored.record.value.as_deref().unwrap_or_default();
     let event = match stored.at.topic {
         Topic::Decisions => codec.decode::<DecisionsEvent>(value).map(|event| match event {
             DecisionsEvent::Cut(cut) => Event::Cut(Box::new(cut)),
             DecisionsEvent::Decision(decision) => Event::Decision(Box::new(decision)),
+        }),
+        Topic::Fills if is_passed_over(stored) => Ok(Event::Other),
+        Topic::Fills => codec.decode::<FillsEvent>(value).map(|event| match event {
+            FillsEvent::TokenMarked(marked) => Event::Marked(Box::new(marked)),
+            FillsEvent::TokenResolved(resolved) => Event::Resolved(Box::new(resolved)),
+            _ => Event::Other,
         }),
         _ => codec.decode::<OrdersEvent>(value).map(|OrdersEvent::OrderState(o)| Event::Order(Box::new(o))),
     };
@@ -152,6 +180,8 @@ pub struct Batch {
     pub orders: BTreeMap<super::ledger::CopyKey, Attempts>,
     /// Accepted decisions, in order.
     pub decisions: Vec<Decision>,
+    /// What is told of tokens.
+    pub tokens: Tokens,
 }
 
 /// A record that goes to `dead-letters`.
@@ -190,7 +220,8 @@ pub fn fold<'r>(
         let counts = match &event {
             Ok(Event::Cut(cut)) => take_cut(&mut now.head, partition, cut, hash),
             Ok(Event::Decision(_)) => take_decision(&mut now.head, stored.record.header(CUT)),
-            Ok(Event::Order(_) | Event::Gap) | Err(_) => true,
+            Ok(Event::Order(_) | Event::Marked(_) | Event::Resolved(_) | Event::Other | Event::Gap)
+            | Err(_) => true,
         };
         if !counts {
             now.ignored += 1;
@@ -198,7 +229,9 @@ pub fn fold<'r>(
         }
         let event = event.and_then(|event| owned(event, owners));
         match refused.map_or(event, |why| Err(Trouble::NotStorable(why))) {
-            Ok(Event::Cut(_) | Event::Gap) => {}
+            Ok(Event::Cut(_) | Event::Other | Event::Gap) => {}
+            Ok(Event::Marked(marked)) => batch.tokens.mark(*marked),
+            Ok(Event::Resolved(resolved)) => batch.tokens.resolve(*resolved),
             Ok(Event::Decision(decision)) => batch.decisions.push(*decision),
             Ok(Event::Order(order)) => {
                 let copy = (order.billing_account_id, order.idempotency_key);

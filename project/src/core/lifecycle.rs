@@ -1,9 +1,8 @@
-//! Where the position of a ledger row stands, as far as orders alone tell: what a resolution ends (winner,
-//! loser) comes with the marks.
+//! Where the position of a ledger row stands: by its orders, and by what its token pays once the market has ended.
 
 use std::cmp::Ordering;
 
-use schemas::{IdempotencyKey, Shares, Side, Timestamp};
+use schemas::{IdempotencyKey, Shares, Side, Timestamp, Usdc};
 
 /// The least that can be sold: 0.01 share.
 const LEAST_SHARES: Shares = Shares::from_micro(10_000);
@@ -19,6 +18,12 @@ pub enum Lifecycle {
     Closed,
     /// What was bought is sold but for less than 0.01 share, which nobody can sell.
     Dust,
+    /// Shares are held, and each pays a dollar.
+    Winner,
+    /// Shares are held, and pay nothing.
+    Loser,
+    /// Shares are held, and each pays a part of a dollar.
+    Split,
 }
 
 impl Lifecycle {
@@ -29,7 +34,21 @@ impl Lifecycle {
             Self::Closing => "closing",
             Self::Closed => "closed",
             Self::Dust => "dust",
+            Self::Winner => "winner",
+            Self::Loser => "loser",
+            Self::Split => "split",
         }
+    }
+}
+
+/// How what is held stands when its market has ended.
+fn ended(per_share: Usdc) -> Lifecycle {
+    if !per_share.is_positive() {
+        Lifecycle::Loser
+    } else if per_share >= Usdc::from_units(1) {
+        Lifecycle::Winner
+    } else {
+        Lifecycle::Split
     }
 }
 
@@ -54,8 +73,8 @@ pub struct Part {
 /// What is left of a position that was sold but for less than 0.01 share is `dust`.
 ///
 /// A sale is `closing` until it is final, then `closed` if it sold anything; a row that filled nothing stands
-/// nowhere.
-pub fn lifecycles(position: &[Part]) -> Vec<Option<Lifecycle>> {
+/// nowhere. Once it is known what a share pays, what is not sold stands by that.
+pub fn lifecycles(position: &[Part], per_share: Option<Usdc>) -> Vec<Option<Lifecycle>> {
     let is_sale = |part: &&Part| part.side == Side::Sell;
     let mut sold = position.iter().filter(is_sale).map(|part| part.filled).sum::<Shares>();
     let bought =
@@ -74,11 +93,12 @@ pub fn lifecycles(position: &[Part]) -> Vec<Option<Lifecycle>> {
             Side::Buy => {
                 let used_up = sold >= part.filled;
                 sold = sold.minus_or_zero(part.filled);
-                Some(match (used_up, selling) {
-                    (true, _) => Lifecycle::Closed,
-                    (false, true) => Lifecycle::Closing,
-                    (false, false) if is_dust => Lifecycle::Dust,
-                    (false, false) => Lifecycle::Open,
+                Some(match (used_up, per_share, selling) {
+                    (true, ..) => Lifecycle::Closed,
+                    (false, Some(each), _) => ended(each),
+                    (false, None, true) => Lifecycle::Closing,
+                    (false, None, false) if is_dust => Lifecycle::Dust,
+                    (false, None, false) => Lifecycle::Open,
                 })
             }
         };

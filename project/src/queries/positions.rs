@@ -1,12 +1,16 @@
 //! What the tenant's copies hold, by target, token and mode.
 
 use schemas::{
-    Address, AssetId, BillingAccountId, ConditionId, Mode, Shares, TargetId, TargetRowId, Timestamp, Usdc,
+    Address, AssetId, BillingAccountId, ConditionId, Mode, Price, Shares, TargetId, TargetRowId, Timestamp,
+    Usdc,
 };
 use sqlx::{PgConnection, Row, postgres::PgRow};
 
 use super::{QueryError, Where};
-use crate::pg::Tz;
+use crate::{
+    core::pnl::{Pnl, Traded, Worth},
+    pg::Tz,
+};
 
 /// Which positions.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -59,6 +63,8 @@ pub struct PositionRow {
     pub sold_usdc: Usdc,
     /// Fees paid on both.
     pub fees: Usdc,
+    /// What is known of its token.
+    pub worth: Worth,
     /// When an order of it last changed.
     pub changed_at: Timestamp,
 }
@@ -67,6 +73,12 @@ impl PositionRow {
     /// Shares held.
     pub const fn held(&self) -> Shares {
         self.bought.minus_or_zero(self.sold)
+    }
+
+    /// What it won or lost so far.
+    pub fn pnl(&self) -> Pnl {
+        let Self { bought, bought_usdc, sold, sold_usdc, .. } = *self;
+        Pnl::of(Traded { bought, bought_usdc, sold, sold_usdc }, self.worth)
     }
 
     /// Where it stands in the list.
@@ -90,6 +102,11 @@ impl PositionRow {
             sold: Shares::from_micro(micro("sold")?),
             sold_usdc: Usdc::from_micro(micro("sold_usdc")?),
             fees: Usdc::from_micro(micro("fees")?),
+            worth: Worth {
+                per_share: row.try_get::<Option<i64>, _>("per_share")?.map(Usdc::from_micro),
+                marked: row.try_get("marked")?,
+                best_bid: row.try_get::<Option<i64>, _>("best_bid")?.map(Price::from_micro),
+            },
             changed_at,
         })
     }
@@ -111,7 +128,11 @@ const SELECT: &str = concat!(
     sum!("filled_shares", "SELL"),
     " as sold, ",
     sum!("filled_usdc", "SELL"),
-    " as sold_usdc, (sum(fees_usdc) * 1000000)::bigint as fees from poly_copy_trade_fills"
+    " as sold_usdc, (sum(fees_usdc) * 1000000)::bigint as fees, max(per_share) as per_share, max(best_bid) as best_bid,
+         bool_or(as_of is not null) as marked
+     from poly_copy_trade_fills
+         left join poly_token_outcomes using (target_wallet, asset)
+         left join poly_token_marks using (target_wallet, asset)"
 );
 
 /// Up to `limit` positions of the account that pass the filter; those after a place, where one is given.

@@ -1,4 +1,5 @@
-//! The loop that feeds the core: group `project` over `decisions` and `orders`.
+//! The loop that feeds the core: group `project` over `decisions`, `orders`, and what `fills` tell of tokens that copies
+//! hold.
 //!
 //! How far a partition is read stands in the database, beside the rows, and reading begins there whenever a
 //! partition is assigned. The group's offsets in the log follow now and then: they tell others how far the
@@ -24,7 +25,7 @@ use crate::{
 };
 
 /// The topics that the tables are built from.
-pub const TOPICS: [Topic; 2] = [Topic::Decisions, Topic::Orders];
+pub const TOPICS: [Topic; 3] = [Topic::Decisions, Topic::Orders, Topic::Fills];
 
 /// The stage's name: of its group, of its figures, and as the reader in dead letters.
 pub const STAGE: &str = "project";

@@ -14,6 +14,7 @@ use crate::core::{
     fold::{Batch, Progress},
     ledger::{Attempts, CopyKey, LedgerRow},
     lifecycle::{Lifecycle, Part, lifecycles},
+    token::Tokens,
 };
 
 /// A row of the ledger with where its position stands.
@@ -31,6 +32,7 @@ struct Tables {
     progress: BTreeMap<TopicPartition, Progress>,
     attempts: BTreeMap<CopyKey, Attempts>,
     decisions: BTreeMap<(BillingAccountId, IdempotencyKey, i32), Decision>,
+    tokens: Tokens,
 }
 
 /// Tables in memory; clones share them.
@@ -64,7 +66,10 @@ impl MemoryStore {
             .into_values()
             .flat_map(|rows| {
                 let parts: Vec<Part> = rows.iter().map(LedgerRow::part).collect();
-                let found = lifecycles(&parts);
+                let per_share = rows.first().and_then(|row| {
+                    Some(tables.tokens.outcomes.get(&(row.wallet, row.asset.clone()))?.per_share)
+                });
+                let found = lifecycles(&parts, per_share);
                 rows.into_iter()
                     .zip(found)
                     .map(|(ledger, lifecycle)| (ledger.copy(), Row { ledger, lifecycle }))
@@ -107,6 +112,7 @@ impl Store for MemoryStore {
                 known.take(state.clone());
             }
         }
+        tables.tokens.merge(&batch.tokens);
         for decision in &batch.decisions {
             let key = (decision.billing_account_id, decision.idempotency_key, decision.revision);
             tables.decisions.entry(key).or_insert_with(|| decision.clone());

@@ -1,5 +1,7 @@
 //! The tables in Postgres, as role `projector`.
 
+mod tokens;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     str::FromStr,
@@ -8,7 +10,7 @@ use std::{
 use async_trait::async_trait;
 use eventlog::{Offset, TopicPartition};
 use schemas::{
-    BillingAccountId, Hash32, LogId, Shares, Side, UserId,
+    BillingAccountId, Hash32, LogId, Shares, Side, Usdc, UserId,
     events::{Decision, OrderState},
 };
 use sqlx::{PgConnection, PgPool, Row, postgres::PgRow};
@@ -27,6 +29,9 @@ use crate::{
     pg::{Tz, is_away},
     roles::Role,
 };
+
+/// Names the lock of a partition number among the advisory locks of the database.
+const WALLETS: i32 = 0x706d;
 
 /// The live tables, or the second set of a rebuild.
 #[derive(Debug, Clone)]
@@ -111,6 +116,17 @@ impl Store for PgStore {
         for (at, (from, to)) in &batch.advances {
             advance(&mut transaction, *at, from.as_ref(), to).await?;
         }
+        // Orders and outcomes of a wallet have one partition number: whoever writes either waits for whoever writes the other,
+        // so that one of them sees both.
+        let numbers: BTreeSet<i32> = batch.advances.keys().map(|at| at.partition).collect();
+        for number in numbers {
+            sqlx::query("select pg_advisory_xact_lock($1, $2)")
+                .bind(WALLETS)
+                .bind(number)
+                .execute(&mut *transaction)
+                .await
+                .map_err(store_error)?;
+        }
         insert_decisions(&mut transaction, &batch.decisions).await?;
         let changed = merge_attempts(&mut transaction, &batch.orders).await?;
         let rows: Vec<LedgerRow> = changed.values().filter_map(|(_, attempts)| attempts.row()).collect();
@@ -119,7 +135,9 @@ impl Store for PgStore {
             .iter()
             .zip(changed.values())
             .filter(|(row, (before, _))| row.side == Side::Sell || row.filled_shares != *before);
-        settle_positions(&mut transaction, &moved.map(|(row, _)| row.position()).collect()).await?;
+        let mut moved: BTreeSet<PositionKey> = moved.map(|(row, _)| row.position()).collect();
+        moved.extend(tokens::keep(&mut transaction, &batch.tokens).await?);
+        settle_positions(&mut transaction, &moved).await?;
         transaction.commit().await.map_err(store_error)
     }
 }
@@ -421,7 +439,7 @@ async fn write_rows(connection: &mut PgConnection, rows: &[LedgerRow]) -> Result
     .map_err(store_error)
 }
 
-/// Says anew where each row of these positions stands. Where nothing was ever sold all that is
+/// Says anew where each row of these positions stands. Where nothing was ever sold and the market has not ended all that is
 /// filled is open, as [`write_rows`] left it: those need no look.
 async fn settle_positions(
     connection: &mut PgConnection,
@@ -432,13 +450,15 @@ async fn settle_positions(
     }
     let found = sqlx::query(
         "select f.billing_account_id, f.target_id, f.asset, f.mode, f.idempotency_key, f.side,
-             (f.filled_shares * 1000000)::bigint as filled, f.is_final, f.created_at, f.position_lifecycle
+             (f.filled_shares * 1000000)::bigint as filled, f.is_final, f.created_at, f.position_lifecycle, o.per_share
          from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[]) as p (account, target, asset, mode)
          join poly_copy_trade_fills f on f.billing_account_id = p.account and f.target_id = p.target
              and f.asset = p.asset and f.mode = p.mode
+         left join poly_token_outcomes o on o.target_wallet = f.target_wallet and o.asset = f.asset
          where (f.filled_shares > 0 or (f.side = 'SELL' and not f.is_final) or f.position_lifecycle is not null)
-             and exists (select 1 from poly_copy_trade_fills s where s.billing_account_id = p.account
-                 and s.target_id = p.target and s.asset = p.asset and s.mode = p.mode and s.side = 'SELL')",
+             and (o.per_share is not null or exists (select 1 from poly_copy_trade_fills s
+                 where s.billing_account_id = p.account and s.target_id = p.target and s.asset = p.asset
+                     and s.mode = p.mode and s.side = 'SELL'))",
     )
     .bind(positions.iter().map(|p| p.0.as_uuid()).collect::<Vec<_>>())
     .bind(positions.iter().map(|p| p.1.as_uuid()).collect::<Vec<_>>())
@@ -448,14 +468,19 @@ async fn settle_positions(
     .await
     .map_err(store_error)?;
     let mut parts: BTreeMap<PositionKey, Vec<(Part, Option<String>)>> = BTreeMap::new();
+    let mut pays: BTreeMap<PositionKey, Usdc> = BTreeMap::new();
     for row in &found {
         let (position, part) = part_of(row)?;
+        if let Some(each) = row.try_get::<Option<i64>, _>("per_share").map_err(store_error)? {
+            pays.insert(position.clone(), Usdc::from_micro(each));
+        }
         parts.entry(position).or_default().push(part);
     }
     let (mut accounts, mut keys, mut stand) = (Vec::new(), Vec::new(), Vec::new());
-    for ((account, ..), of) in &parts {
+    for (position, of) in &parts {
+        let account = position.0;
         let rows: Vec<Part> = of.iter().map(|(part, _)| part.clone()).collect();
-        for ((part, was), now) in of.iter().zip(lifecycles(&rows)) {
+        for ((part, was), now) in of.iter().zip(lifecycles(&rows, pays.get(position).copied())) {
             let now = now.map(crate::core::lifecycle::Lifecycle::as_str);
             if was.as_deref() != now {
                 accounts.push(account.as_uuid());

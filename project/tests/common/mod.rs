@@ -20,7 +20,10 @@ use schemas::{
     TargetRowId, TargetStatus, Timestamp, TxHash, Usdc, UserId,
     avro::Event,
     codec::Codec,
-    events::{Cut, Decision, Inputs, LeaderView, OrderState, Origin, OwnView, Policy},
+    events::{
+        Cut, Decision, Inputs, LeaderView, OrderState, Origin, OwnView, Payout, Policy, TokenMarked,
+        TokenResolved,
+    },
     topics::Topic,
 };
 use sqlx::PgPool;
@@ -187,6 +190,31 @@ pub fn sale(tenant: Tenant, number: u32, attempt: i32, shares: i64) -> OrderStat
         )),
         created_at: at(i64::from(number) + 1 + i64::from(attempt)),
         ..state
+    }
+}
+
+/// The condition of asset 1 ended: a share of it pays so much, in 10^-6.
+pub fn resolved(per_share: i64, seconds: i64) -> TokenResolved {
+    TokenResolved {
+        wallet: wallet(),
+        condition_id: ConditionId::from_bytes([1; 32]),
+        payouts: vec![
+            Payout { asset: asset(1), per_share: Usdc::from_micro(per_share) },
+            Payout { asset: asset(2), per_share: Usdc::from_micro(1_000_000 - per_share) },
+        ],
+        resolved_at: at(seconds),
+    }
+}
+
+/// Others pay so much for an asset, in 10^-6; or nobody bids.
+pub fn marked(number: u32, best_bid: Option<i64>, seconds: i64) -> TokenMarked {
+    TokenMarked {
+        wallet: wallet(),
+        asset: asset(number),
+        condition_id: ConditionId::from_bytes([1; 32]),
+        best_bid: best_bid.map(Price::from_micro),
+        best_ask: None,
+        as_of: at(seconds),
     }
 }
 

@@ -6,6 +6,7 @@ mod decisions;
 mod extract;
 mod orders;
 mod page;
+mod pnl;
 mod positions;
 mod targets;
 mod wallet;
@@ -33,6 +34,7 @@ pub(super) fn routes() -> OpenApiRouter<State> {
         .routes(routes!(orders::list))
         .routes(routes!(orders::sync_health))
         .routes(routes!(positions::list))
+        .routes(routes!(pnl::show))
         .routes(routes!(positions::close))
         .route_layer(middleware::from_fn(private))
 }

@@ -50,12 +50,17 @@ pub(super) struct PositionBody {
     sold_usdc: Decimal,
     /// Fees paid on both.
     fees_usdc: Decimal,
+    /// What one share pays, once the market has ended; null before.
+    payout_per_share: Option<Decimal>,
+    /// What the held shares pay at the venue, once the market has ended: to be redeemed there.
+    redeemable_usdc: Decimal,
     /// When an order of it last changed.
     changed_at: Time,
 }
 
 impl From<PositionRow> for PositionBody {
     fn from(row: PositionRow) -> Self {
+        let redeemable = row.pnl().redeemable;
         Self {
             held_shares: row.held().into(),
             target: row.target_row,
@@ -68,6 +73,8 @@ impl From<PositionRow> for PositionBody {
             sold_shares: row.sold.into(),
             sold_usdc: row.sold_usdc.into(),
             fees_usdc: row.fees.into(),
+            payout_per_share: row.worth.per_share.map(Into::into),
+            redeemable_usdc: redeemable.into(),
             changed_at: row.changed_at.into(),
         }
     }
