@@ -1,9 +1,9 @@
 //! Orders that are placed once: gate, submit, reconcile.
 //!
 //! - **Goes in**: `intents` of the log; under the gate's locks, the tenants' accounts, targets, connections, grants and
-//!   pauses; and what the venue says about our orders.
-//! - **Comes out**: orders at the venue; `orders` in the log, every step of each, through an outbox; what cannot be
-//!   read, in `dead-letters`.
+//!   pauses; and what the venue says about our orders, asked and of its own accord.
+//! - **Comes out**: orders at the venue; `orders` in the log, every step of each, through an outbox; in `controls` the
+//!   pause of a tenant whose wallet cannot pay; what cannot be read, in `dead-letters`.
 //! - **Remembers**: nothing outside the ledger (schema `execution` of Postgres): attempts with the exact bytes that are
 //!   sent, positions, what is due of them and how far that is sold, budgets, who owns which partition and how far it is
 //!   taken, intents that wait.

@@ -28,6 +28,7 @@ use common::{
 use execute::{
     core::{Attempt, Event, fills::Fills, transition::Seen},
     shell::{desk::Desk, lease::Lease},
+    store::memory::Fate,
 };
 use runtime::Clock;
 use schemas::{IdempotencyKey, OrderId, OrderStatus, Shares, Usdc, events::PlaceIntent};
@@ -138,6 +139,29 @@ async fn news_that_come_while_an_order_is_looked_at_are_looked_at_again() {
     world.settle().await;
     world.venue.late.notify_one();
     world.until("the fill is known", secs(1), || filled(&world, ids[0]) == shares("10")).await;
+    executor.stop(&world).await;
+    world.check();
+}
+
+#[tokio::test]
+async fn news_are_kept_while_the_ledger_does_not_answer() {
+    let (world, _, executor, channel, ids, _) = resting(6).await;
+    for id in &ids {
+        world.venue.fill(*id, shares("10"), price("0.10"), "CONFIRMED");
+    }
+    // From when the news are passed on, the rows cannot be read for a second.
+    let (clock, until) = (world.clock.clone(), world.clock.monotonic() + secs(1));
+    executor.store.on_call(Some(Arc::new(move |name| {
+        if name == "attempt" && clock.monotonic() < until { Fate::LostBefore } else { Fate::Fine }
+    })));
+    for id in &ids {
+        channel.tell(&world.venue.frame(*id, "UPDATE"));
+    }
+    world.pass(Duration::from_millis(900)).await;
+    assert!(ids.iter().all(|id| filled(&world, *id) == Shares::ZERO));
+    world
+        .until("all of them are known", secs(2), || ids.iter().all(|id| filled(&world, *id) == shares("10")))
+        .await;
     executor.stop(&world).await;
     world.check();
 }

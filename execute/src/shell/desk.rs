@@ -110,20 +110,26 @@ impl Desk {
         if self.hand.news(key) {
             return;
         }
-        self.news.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
+        self.keep_news(key);
         self.to_look.notify_one();
     }
 
-    /// Up to so many that something happened to.
-    pub fn take_news(&self, most: usize) -> Vec<AttemptKey> {
-        let mut news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
-        std::iter::from_fn(|| news.pop_first()).take(most).collect()
+    /// The next that something happened to.
+    pub fn next_news(&self) -> Option<AttemptKey> {
+        self.news.lock().unwrap_or_else(PoisonError::into_inner).pop_first()
+    }
+
+    /// It could not be looked at yet: with the next round.
+    pub fn keep_news(&self, key: AttemptKey) {
+        self.news.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
     }
 
     /// When an attempt is looked at next, by itself.
     fn next_look(&self, attempt: &Attempt, now: Timestamp) -> Option<Timestamp> {
         match attempt.connection_id {
-            Some(id) if self.streams.is_heard(id) => follow::next_look_while_heard(attempt, now),
+            Some(id) if self.streams.is_heard(id, attempt.mode) => {
+                follow::next_look_while_heard(attempt, now)
+            }
             _ => follow::next_look(attempt, now),
         }
     }

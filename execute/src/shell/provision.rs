@@ -2,18 +2,18 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use schemas::{AssetId, BillingAccountId, MarketVersion, Timestamp, Usdc, topics::Topic};
+use schemas::{AssetId, BillingAccountId, MarketVersion, Timestamp, Usdc, events::IntentsEvent, topics::Topic};
 use venue::{
     VenueError,
-    port::{BalanceOf, Exchange},
+    port::BalanceOf,
     signing::{ApiCreds, LocalSigner},
 };
 
 use uuid::Uuid;
 
-use super::{Stage, desk::Desk};
+use super::{Stage, desk::Desk, limits::Route};
 use crate::{
-    core::{Attempt, close::CloseName, snapshot::Connection},
+    core::{Attempt, close::CloseName, follow::Class, gate::head_of, snapshot::Connection},
     signer::Keys,
     store::{BudgetKey, SealedConnection, StoreError},
 };
@@ -38,13 +38,11 @@ pub async fn prepare(stage: &Stage, heads: &[CloseName]) -> Result<(), StoreErro
         if !stage.keyring.is_known(id) {
             admit(stage, &sealed).await?;
         }
-        let asset = heads.iter().find(|h| h.billing_account_id == sealed.billing_account_id);
-        let (false, Some(head)) = (sealed.connection.approved, asset) else { continue };
-        let keys = stage.keyring.keys(id).zip(stage.venues.exchange(head.mode));
-        let stand = match &keys {
-            Some((keys, exchange)) => {
-                approvals_stand(&***exchange, &sealed.connection, keys, &head.asset, stage.clock.now()).await
-            }
+        let account = sealed.billing_account_id;
+        let about = intents.iter().find(|i| head_of(i).billing_account_id == account);
+        let (false, Some(intent)) = (sealed.connection.approved, about) else { continue };
+        let stand = match stage.keyring.keys(id) {
+            Some(keys) => approvals_stand(stage, &sealed.connection, &keys, intent).await,
             None => false,
         };
         if stand {
@@ -109,15 +107,19 @@ async fn derive(stage: &Stage, signer: &LocalSigner) -> Result<ApiCreds, VenueEr
 }
 
 /// Whether the exchange may take dollars and shares of the wallet: no position without an exit (`behaviour.md` 5).
-async fn approvals_stand(
-    exchange: &dyn Exchange,
-    connection: &Connection,
-    keys: &Keys,
-    asset: &AssetId,
-    now: Timestamp,
-) -> bool {
-    let shares = BalanceOf::Token { asset: asset.clone(), version: MarketVersion::V1 };
+async fn approvals_stand(stage: &Stage, connection: &Connection, keys: &Keys, intent: &IntentsEvent) -> bool {
+    let head = head_of(intent);
+    let Some(exchange) = stage.venues.exchange(head.mode) else { return false };
+    let facts = match intent {
+        IntentsEvent::PlaceIntent(place) => Some(&place.facts),
+        IntentsEvent::CloseIntent(close) => close.facts.as_ref(),
+        IntentsEvent::CancelIntent(_) => None,
+    };
+    let version = facts.map_or(MarketVersion::V1, |facts| facts.version);
+    let shares = BalanceOf::Token { asset: head.asset.clone(), version };
     for of in [BalanceOf::Collateral, shares] {
+        stage.venues.limits().wait(Route::Balance, Class::Urgent, &*stage.clock).await;
+        let now = stage.clock.now();
         match exchange.balance_allowance(&of, connection.signature_type, keys.creds(), now).await {
             Ok(answer) if answer.least_allowance().is_some_and(Usdc::is_positive) => {}
             Ok(_) => return false,
@@ -180,6 +182,7 @@ async fn read_balances(desk: &Desk) -> Result<(), StoreError> {
             let connection = &sealed.connection;
             // Keys are opened by the first intent: a tenant without any has nothing to be read.
             let Some(keys) = stage.keyring.keys(connection.id) else { continue };
+            stage.venues.limits().wait(Route::Balance, Class::Resting, &*stage.clock).await;
             // Taken before the question: fills after it are not in the answer.
             let asked = stage.clock.now();
             let kind = connection.signature_type;

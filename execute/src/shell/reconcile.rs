@@ -5,6 +5,8 @@
 //! nobody can say for sure, and, beside these and never before them, orders that rest. In each class the longest due come
 //! first, many at a time, and each that has no news waits longer: a slow or failing order does not starve the others.
 
+use std::time::Duration;
+
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use runtime::Stop;
 use schemas::{OrderStatus, Timestamp};
@@ -72,7 +74,9 @@ impl Round {
 
     /// Begins what there is room for.
     async fn begin(&mut self) -> Result<(), StoreError> {
-        for key in self.desk.take_news(self.room()) {
+        while self.room() > 0
+            && let Some(key) = self.desk.next_news()
+        {
             if !self.desk.hand.take(key) {
                 // Again when it is let go.
                 self.desk.news(key);
@@ -83,7 +87,7 @@ impl Round {
                 Ok(_) => self.desk.let_go(key),
                 Err(error) => {
                     self.desk.let_go(key);
-                    self.desk.news(key);
+                    self.desk.keep_news(key);
                     return Err(error);
                 }
             }
@@ -143,7 +147,7 @@ impl Round {
     }
 
     /// Now and then, that the partition's orders are gone over is told.
-    async fn tick(&self, told_at: &mut Option<std::time::Duration>, every: std::time::Duration) {
+    async fn tick(&self, told_at: &mut Option<Duration>, every: Duration) {
         let stage = &self.desk.stage;
         let now = stage.clock.monotonic();
         if told_at.is_some_and(|at| now.saturating_sub(at) < every) {

@@ -57,7 +57,7 @@ pub struct Streams {
 #[derive(Debug, Default)]
 struct Known {
     wanted: BTreeSet<(Uuid, Mode)>,
-    heard: BTreeSet<Uuid>,
+    heard: BTreeSet<(Uuid, Mode)>,
 }
 
 impl Streams {
@@ -72,17 +72,17 @@ impl Streams {
         }
     }
 
-    /// Whether what happens to this connection's orders is being told.
-    pub fn is_heard(&self, connection: Uuid) -> bool {
-        self.lock().heard.contains(&connection)
+    /// Whether what happens to this connection's orders in this mode is being told.
+    pub fn is_heard(&self, connection: Uuid, mode: Mode) -> bool {
+        self.lock().heard.contains(&(connection, mode))
     }
 
-    fn set(&self, connection: Uuid, heard: bool) {
+    fn set(&self, of: (Uuid, Mode), heard: bool) {
         let mut known = self.lock();
         if heard {
-            known.heard.insert(connection);
+            known.heard.insert(of);
         } else {
-            known.heard.remove(&connection);
+            known.heard.remove(&of);
         }
     }
 }
@@ -91,14 +91,14 @@ impl Streams {
 #[derive(Debug)]
 struct Follower {
     task: JoinHandle<()>,
-    connection: Uuid,
+    of: (Uuid, Mode),
     streams: Streams,
 }
 
 impl Drop for Follower {
     fn drop(&mut self) {
         self.task.abort();
-        self.streams.set(self.connection, false);
+        self.streams.set(self.of, false);
     }
 }
 
@@ -143,7 +143,7 @@ fn begin(desk: &Desk, followers: &mut BTreeMap<(Uuid, Mode), Follower>, wanted: 
         }
         let task = tokio::spawn(follow(desk.clone(), connection, mode));
         let streams = desk.streams.clone();
-        followers.insert((connection, mode), Follower { task, connection, streams });
+        followers.insert((connection, mode), Follower { task, of: (connection, mode), streams });
     }
 }
 
@@ -159,6 +159,7 @@ async fn follow(desk: Desk, connection: Uuid, mode: Mode) {
     let mut ear = Ear {
         desk: desk.clone(),
         connection,
+        mode,
         told: BTreeMap::new(),
         suspects: BTreeMap::new(),
         deaf_at: None,
@@ -171,7 +172,7 @@ async fn follow(desk: Desk, connection: Uuid, mode: Mode) {
         let now = stage.clock.monotonic();
         if listing.is_none() && list_at.is_some_and(|at| at <= now) {
             list_at = Some(now.saturating_add(LIST));
-            listing = Some(Box::pin(compare(&desk, connection, &*exchange, &creds)));
+            listing = Some(Box::pin(compare(&desk, (connection, mode), &*exchange, &creds)));
         }
         let wait = list_at.unwrap_or(now.saturating_add(LIST)).saturating_sub(now);
         tokio::select! {
@@ -204,6 +205,7 @@ async fn follow(desk: Desk, connection: Uuid, mode: Mode) {
 struct Ear {
     desk: Desk,
     connection: Uuid,
+    mode: Mode,
     /// Orders that the stream told something of lately, and when.
     told: BTreeMap<OrderId, Duration>,
     /// Orders that differ from what is known, though the stream told nothing; and since when.
@@ -215,12 +217,12 @@ impl Ear {
     async fn hear(&mut self, event: UserEvent) {
         match event {
             UserEvent::Connected => {
-                self.desk.streams.set(self.connection, true);
+                self.desk.streams.set((self.connection, self.mode), true);
                 tracing::info!(connection = %self.connection, "the user stream is heard");
                 self.all_due().await;
             }
             UserEvent::Gap { why } => {
-                self.desk.streams.set(self.connection, false);
+                self.desk.streams.set((self.connection, self.mode), false);
                 self.suspects.clear();
                 tracing::info!(connection = %self.connection, %why, "the user stream is not heard");
                 self.desk.stage.board.trouble("user_stream_gap");
@@ -310,13 +312,13 @@ impl Ear {
 /// the others are looked at. Which these are; `None` where there was no list to compare with.
 async fn compare(
     desk: &Desk,
-    connection: Uuid,
+    (connection, mode): (Uuid, Mode),
     exchange: &dyn Exchange,
     creds: &ApiCreds,
 ) -> Option<Vec<OrderId>> {
     // What is known first: an order that comes between the two questions is in the second answer alone, and not missed.
-    let known = match desk.stage.store.resting(desk.lease.partition, connection).await {
-        Ok(known) => known,
+    let known: Vec<Attempt> = match desk.stage.store.resting(desk.lease.partition, connection).await {
+        Ok(known) => known.into_iter().filter(|attempt| attempt.mode == mode).collect(),
         Err(error) => {
             tracing::debug!(%error, "resting orders could not be read");
             return None;
