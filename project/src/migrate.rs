@@ -33,7 +33,7 @@ macro_rules! page {
 }
 
 /// Every migration, in order. A released page never changes.
-pub(crate) const PAGES: [Page; 7] = [
+pub(crate) const PAGES: [Page; 8] = [
     page!(1, "0001_accounts", projection: false),
     page!(2, "0002_execution", projection: false),
     page!(3, "0003_projection", projection: true),
