@@ -3,7 +3,8 @@
 
 use decide::{
     fixtures::{
-        Given, Scene, account, amended, at, book, facts, fill, fill_of, order, px, sh, snapshot, target, token, usd,
+        Given, Scene, account, amended, at, book, facts, fill, fill_of, order, px, sh, snapshot, target,
+        token, usd,
     },
     plan::settings::defaults,
 };
@@ -431,7 +432,8 @@ fn a_paper_order_carries_the_recorded_book_and_a_real_one_none() {
         scene.put_fill(&snapshot(1, &[]));
         scene.cut();
         let recorded = book(token(1, 0), "0.38", "0.40");
-        let given = scene.see(&Fill { book: Some(recorded.clone()), ..fill(1, 1, Side::Buy, "25", "0.40", 0) });
+        let given =
+            scene.see(&Fill { book: Some(recorded.clone()), ..fill(1, 1, Side::Buy, "25", "0.40", 0) });
         assert_eq!(place(&given).book, carried.then_some(recorded), "{mode}");
     }
 }

@@ -99,7 +99,7 @@ fn what_is_left_under_a_hundredth_of_a_share_is_dust() {
     let mut sold = part(4, Side::Sell, 0, true);
     let mut with = |micro: i64| {
         sold.filled = Shares::from_micro(micro);
-        lifecycles(&[part(1, Side::Buy, 5, true), part(2, Side::Buy, 5, true), sold.clone()])
+        lifecycles(&[part(1, Side::Buy, 5, true), part(2, Side::Buy, 5, true), sold.clone()], None)
     };
     assert_eq!(with(9_990_001), [Some(Closed), Some(Dust), Some(Closed)]);
     assert_eq!(with(9_990_000), [Some(Closed), Some(Open), Some(Closed)]);
@@ -108,7 +108,7 @@ fn what_is_left_under_a_hundredth_of_a_share_is_dust() {
     // What was never sold is small, and no dust: it was bought so.
     let mut small = part(1, Side::Buy, 0, true);
     small.filled = Shares::from_micro(9_999);
-    assert_eq!(lifecycles(&[small]), [Some(Open)]);
+    assert_eq!(lifecycles(&[small], None), [Some(Open)]);
 }
 
 #[test]

@@ -88,7 +88,7 @@ const TENANT_TABLES: [(&str, &str); 11] = [
 ];
 
 /// Those that a tenant has no SELECT on.
-const CLOSED_TABLES: [&str; 13] = [
+const CLOSED_TABLES: [&str; 15] = [
     "api_outbox",
     "projection_offsets",
     "execution.orders",

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use schemas::{OrderStatus, OrderType, Side, Timestamp};
+use schemas::{OrderStatus, OrderType, Timestamp};
 
 use super::{Attempt, build::VENUE_MINUTE};
 
@@ -16,9 +16,6 @@ const FAK_LANDS_WITHIN: Duration = Duration::from_secs(15 * 60);
 const DOUBT_POSTS_FOR: Duration = Duration::from_secs(120);
 /// A GTD order that the venue does not know so long after its expiration there did not land.
 const GRACE: Duration = Duration::from_secs(30);
-/// A SELL whose outcome is unknown is posted again for so long after it was first sent; then it is only asked for, and when it
-/// did not land the close goes on with its next attempt.
-const SELL_AGAIN_FOR: Duration = Duration::from_secs(3 * 60);
 /// Rejected and expired attempts are watched so long for a late landing.
 const WATCH: Duration = Duration::from_secs(30 * 60);
 /// How often an unchanged open order's `synced_at` is told: the API calls older rows stale at 60 s.
@@ -43,12 +40,8 @@ pub fn may_send(attempt: &Attempt, now: Timestamp) -> bool {
     };
     // What the venue acknowledged is there; what it never heard of, or nobody knows of, may go (again).
     let wanted = attempt.is_unresolved() && !is_acknowledged(attempt) && attempt.cancel_asked_at.is_none();
-    // A SELL is never too old (behaviour.md 4); its `send_until` says so. But one that was sent, and of which nobody knows
-    // what became of it, is not posted again for ever: it could never be known not to have landed.
-    let endless = attempt.side == Side::Sell
-        && attempt.status == OrderStatus::Unknown
-        && attempt.sent_at.is_some_and(|at| now > at.plus(SELL_AGAIN_FOR));
-    wanted && now <= attempt.send_until && lives && !endless
+    // A SELL is never too old (behaviour.md 4); its `send_until` says so.
+    wanted && now <= attempt.send_until && lives
 }
 
 /// Whether an order of which the venue says that it does not know it can no longer land.

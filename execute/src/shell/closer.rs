@@ -11,7 +11,12 @@ use venue::{
     wire::Rows,
 };
 
-use super::{Stage, desk::Desk, intake, provision};
+use super::{
+    Stage,
+    desk::Desk,
+    intake,
+    provision::{self, About},
+};
 use crate::{
     core::close::{
         Close, CloseName,
@@ -80,7 +85,13 @@ async fn turn(desk: &Desk, closes: &[(CloseName, ConditionId, Market)]) -> Resul
     };
     let gated = match stage.store.turn(turns(), &stage.keyring).await {
         Err(StoreError::NotLoaded) => {
-            let of: Vec<CloseName> = closes.iter().map(|(name, ..)| name.clone()).collect();
+            let of: Vec<About> = closes
+                .iter()
+                .map(|(name, _, market)| About {
+                    position: name.clone(),
+                    version: market.facts.as_ref().map_or(MarketVersion::V1, |facts| facts.version),
+                })
+                .collect();
             provision::prepare(stage, &of).await?;
             stage.store.turn(turns(), &stage.keyring).await?
         }

@@ -4,10 +4,7 @@ use runtime::Stop;
 use schemas::events::IntentsEvent;
 
 use super::{desk::Desk, intake, provision};
-use crate::{
-    core::gate::{close_of, head_of},
-    store::{Batch, Item, Source, StoreError},
-};
+use crate::store::{Batch, Item, Source, StoreError};
 
 /// Intents asked again at once.
 const AT_ONCE: usize = 64;
@@ -51,7 +48,7 @@ async fn ask_again(desk: &Desk) -> Result<(), StoreError> {
     };
     let gated = match stage.store.gate(batch(), &stage.keyring).await {
         Err(StoreError::NotLoaded) => {
-            let of: Vec<_> = items.iter().map(|i| close_of(head_of(&i.intent))).collect();
+            let of: Vec<_> = items.iter().map(|i| provision::About::intent(&i.intent)).collect();
             provision::prepare(stage, &of).await?;
             stage.store.gate(batch(), &stage.keyring).await?
         }

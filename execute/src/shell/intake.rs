@@ -30,7 +30,7 @@ use super::{
     worker::{Position, Ready, Worker},
 };
 use crate::{
-    core::gate::{close_of, head_of},
+    core::gate::head_of,
     error::ExecuteError,
     store::{Batch, Gated, Item, Source, StoreError, intents},
 };
@@ -364,7 +364,7 @@ async fn gate(
         match stage.store.gate(batch(), &stage.keyring).await {
             Err(StoreError::NotLoaded) if prepared < PREPARE => {
                 prepared += 1;
-                let of: Vec<_> = items.iter().map(|i| close_of(head_of(&i.intent))).collect();
+                let of: Vec<_> = items.iter().map(|i| provision::About::intent(&i.intent)).collect();
                 provision::prepare(stage, &of).await?;
             }
             gated => break gated?,

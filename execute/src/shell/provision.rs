@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use schemas::{AssetId, BillingAccountId, MarketVersion, Timestamp, Usdc, events::IntentsEvent, topics::Topic};
+use schemas::{BillingAccountId, MarketVersion, Usdc, events::IntentsEvent, topics::Topic};
 use venue::{
     VenueError,
     port::BalanceOf,
@@ -13,7 +13,13 @@ use uuid::Uuid;
 
 use super::{Stage, desk::Desk, limits::Route};
 use crate::{
-    core::{Attempt, close::CloseName, follow::Class, gate::head_of, snapshot::Connection},
+    core::{
+        Attempt,
+        close::CloseName,
+        follow::Class,
+        gate::{close_of, head_of},
+        snapshot::Connection,
+    },
     signer::Keys,
     store::{BudgetKey, SealedConnection, StoreError},
 };
@@ -22,27 +28,52 @@ use crate::{
 const TRIES: u32 = 3;
 const BETWEEN_TRIES: Duration = Duration::from_millis(300);
 
+/// What a wallet has to be ready for: its approvals are looked for on this token.
+#[derive(Debug, Clone)]
+pub struct About {
+    /// The position: whose, and of which token.
+    pub position: CloseName,
+    /// The protocol of its market.
+    pub version: MarketVersion,
+}
+
+impl About {
+    /// What an intent is about.
+    pub fn intent(intent: &IntentsEvent) -> Self {
+        let facts = match intent {
+            IntentsEvent::PlaceIntent(place) => Some(&place.facts),
+            IntentsEvent::CloseIntent(close) => close.facts.as_ref(),
+            IntentsEvent::CancelIntent(_) => None,
+        };
+        Self {
+            position: close_of(head_of(intent)),
+            version: facts.map_or(MarketVersion::V1, |facts| facts.version),
+        }
+    }
+}
+
 /// Brings to hand what a batch needs, by the positions that it is about: rows to be locked by, and the open keys of the
 /// tenants' wallets. A wallet that cannot be opened is refused, and its intents are denied as `trading_not_ready`.
 ///
 /// # Errors
 /// The store's.
-pub async fn prepare(stage: &Stage, heads: &[CloseName]) -> Result<(), StoreError> {
-    let budgets: BTreeSet<BudgetKey> =
-        heads.iter().map(|h| BudgetKey { billing_account_id: h.billing_account_id, mode: h.mode }).collect();
+pub async fn prepare(stage: &Stage, batch: &[About]) -> Result<(), StoreError> {
+    let budgets: BTreeSet<BudgetKey> = batch
+        .iter()
+        .map(|a| BudgetKey { billing_account_id: a.position.billing_account_id, mode: a.position.mode })
+        .collect();
+    let accounts: BTreeSet<BillingAccountId> = budgets.iter().map(|b| b.billing_account_id).collect();
     stage.store.open_budgets(&budgets.into_iter().collect::<Vec<_>>()).await?;
-    let accounts: BTreeSet<BillingAccountId> = heads.iter().map(|h| h.billing_account_id).collect();
     let accounts: Vec<_> = accounts.into_iter().collect();
     for sealed in stage.store.active_connections(&accounts).await? {
         let id = sealed.connection.id;
         if !stage.keyring.is_known(id) {
             admit(stage, &sealed).await?;
         }
-        let account = sealed.billing_account_id;
-        let about = intents.iter().find(|i| head_of(i).billing_account_id == account);
-        let (false, Some(intent)) = (sealed.connection.approved, about) else { continue };
+        let about = batch.iter().find(|a| a.position.billing_account_id == sealed.billing_account_id);
+        let (false, Some(about)) = (sealed.connection.approved, about) else { continue };
         let stand = match stage.keyring.keys(id) {
-            Some(keys) => approvals_stand(stage, &sealed.connection, &keys, intent).await,
+            Some(keys) => approvals_stand(stage, &sealed.connection, &keys, about).await,
             None => false,
         };
         if stand {
@@ -107,16 +138,9 @@ async fn derive(stage: &Stage, signer: &LocalSigner) -> Result<ApiCreds, VenueEr
 }
 
 /// Whether the exchange may take dollars and shares of the wallet: no position without an exit (`behaviour.md` 5).
-async fn approvals_stand(stage: &Stage, connection: &Connection, keys: &Keys, intent: &IntentsEvent) -> bool {
-    let head = head_of(intent);
-    let Some(exchange) = stage.venues.exchange(head.mode) else { return false };
-    let facts = match intent {
-        IntentsEvent::PlaceIntent(place) => Some(&place.facts),
-        IntentsEvent::CloseIntent(close) => close.facts.as_ref(),
-        IntentsEvent::CancelIntent(_) => None,
-    };
-    let version = facts.map_or(MarketVersion::V1, |facts| facts.version);
-    let shares = BalanceOf::Token { asset: head.asset.clone(), version };
+async fn approvals_stand(stage: &Stage, connection: &Connection, keys: &Keys, about: &About) -> bool {
+    let Some(exchange) = stage.venues.exchange(about.position.mode) else { return false };
+    let shares = BalanceOf::Token { asset: about.position.asset.clone(), version: about.version };
     for of in [BalanceOf::Collateral, shares] {
         stage.venues.limits().wait(Route::Balance, Class::Urgent, &*stage.clock).await;
         let now = stage.clock.now();

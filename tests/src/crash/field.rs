@@ -107,7 +107,7 @@ impl Field {
         let begun = Instant::now();
         wait_for("everything to settle", SETTLED, async || {
             left = judge::unsettled(&self.admin, &self.venue().orders()).await;
-            if begun.elapsed() > SETTLED - Duration::from_secs(5) {
+            if begun.elapsed() + Duration::from_secs(5) > SETTLED {
                 println!("still on its way: {left:#?}");
             }
             left.is_empty()

@@ -33,8 +33,12 @@ pub const STEPS: &[&str] = &[
     "looked",
     "cancel",
     "deferred",
+    "turn",
+    "diagnose",
+    "pause",
     "publish",
     "published",
+    "controls published",
     "commit",
     "renew",
 ];

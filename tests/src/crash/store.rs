@@ -1,15 +1,27 @@
 //! The ledger, with steps around its transactions.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use eventlog::position::StoredOffset;
 use execute::{
     Store, StoreError,
-    core::{Attempt, AttemptKey, gate::Sign},
-    store::{Batch, BudgetKey, Claim, Deferred, Gated, OutboxRow, SealedConnection},
+    core::{
+        Attempt, AttemptKey,
+        close::{Close, CloseName},
+        diagnosis::Diagnosis,
+        follow::Class,
+        gate::Sign,
+    },
+    store::{
+        Batch, BudgetKey, Claim, ControlRow, Deferred, Following, Gated, OutboxRow, Pause, SealedConnection,
+        Turns,
+    },
 };
-use schemas::{BillingAccountId, OrderStatus, Timestamp, Usdc, UserId};
+use schemas::{BillingAccountId, Mode, OrderId, OrderStatus, Timestamp, Usdc, UserId};
 use uuid::Uuid;
 
 use super::points::Points;
@@ -93,8 +105,31 @@ impl<S: Store> Store for AtSteps<S> {
         self.inner.unresolved(partition, after, limit).await
     }
 
-    async fn due(&self, partition: i32, now: Timestamp, limit: usize) -> Result<Vec<Attempt>, StoreError> {
-        self.inner.due(partition, now, limit).await
+    async fn due(
+        &self,
+        partition: i32,
+        class: Class,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Attempt>, StoreError> {
+        self.inner.due(partition, class, now, limit).await
+    }
+
+    async fn turn(&self, batch: Turns<'_>, keys: &dyn Sign) -> Result<Vec<Gated>, StoreError> {
+        self.points.around("turn", self.inner.turn(batch, keys)).await
+    }
+
+    async fn closes_due(
+        &self,
+        partition: i32,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Close>, StoreError> {
+        self.inner.closes_due(partition, now, limit).await
+    }
+
+    async fn close(&self, of: &CloseName) -> Result<Option<Close>, StoreError> {
+        self.inner.close(of).await
     }
 
     async fn attempt(&self, key: AttemptKey) -> Result<Option<Attempt>, StoreError> {
@@ -154,5 +189,54 @@ impl<S: Store> Store for AtSteps<S> {
 
     async fn revisions(&self, of: &[AttemptKey]) -> Result<BTreeMap<AttemptKey, i64>, StoreError> {
         self.inner.revisions(of).await
+    }
+}
+
+#[async_trait]
+impl<S: Store> Following for AtSteps<S> {
+    async fn followed(&self, partition: i32) -> Result<BTreeSet<(Uuid, Mode)>, StoreError> {
+        self.inner.followed(partition).await
+    }
+
+    async fn make_due(&self, partition: i32, connection: Uuid, now: Timestamp) -> Result<(), StoreError> {
+        self.inner.make_due(partition, connection, now).await
+    }
+
+    async fn by_order_id(&self, partition: i32, ids: &[OrderId]) -> Result<Vec<AttemptKey>, StoreError> {
+        self.inner.by_order_id(partition, ids).await
+    }
+
+    async fn resting(&self, partition: i32, connection: Uuid) -> Result<Vec<Attempt>, StoreError> {
+        self.inner.resting(partition, connection).await
+    }
+
+    async fn diagnosis(&self, key: AttemptKey) -> Result<Option<Diagnosis>, StoreError> {
+        self.inner.diagnosis(key).await
+    }
+
+    async fn diagnose(
+        &self,
+        before: &Attempt,
+        after: &Attempt,
+        found: &Diagnosis,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.points.around("diagnose", self.inner.diagnose(before, after, found, at)).await
+    }
+
+    async fn pause_after_rejections(&self, pause: &Pause<'_>) -> Result<bool, StoreError> {
+        self.points.around("pause", self.inner.pause_after_rejections(pause)).await
+    }
+
+    async fn controls_next(&self, partition: i32, limit: usize) -> Result<Vec<ControlRow>, StoreError> {
+        self.inner.controls_next(partition, limit).await
+    }
+
+    async fn controls_published(&self, rows: &[(BillingAccountId, i64)]) -> Result<(), StoreError> {
+        self.points.around("controls published", self.inner.controls_published(rows)).await
+    }
+
+    async fn ticked(&self, partition: i32, at: Timestamp) -> Result<(), StoreError> {
+        self.inner.ticked(partition, at).await
     }
 }

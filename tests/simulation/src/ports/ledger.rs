@@ -1,15 +1,29 @@
 //! Execute's ledger: each transaction may have no effect, or an effect of which nobody hears.
 
-use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::Future,
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use eventlog::position::StoredOffset;
 use execute::{
     MemoryStore, Store, StoreError,
-    core::{Attempt, AttemptKey, gate::Sign},
-    store::{Batch, BudgetKey, Claim, Deferred, Gated, OutboxRow, SealedConnection},
+    core::{
+        Attempt, AttemptKey,
+        close::{Close, CloseName},
+        diagnosis::Diagnosis,
+        follow::Class,
+        gate::Sign,
+    },
+    store::{
+        Batch, BudgetKey, Claim, ControlRow, Deferred, Following, Gated, OutboxRow, Pause, SealedConnection,
+        Turns,
+    },
 };
-use schemas::{BillingAccountId, Timestamp, Usdc, UserId};
+use schemas::{BillingAccountId, Mode, OrderId, Timestamp, Usdc, UserId};
 use uuid::Uuid;
 
 use super::{Place, at_once};
@@ -112,8 +126,31 @@ impl Store for SimLedger {
         self.call("unresolved", self.store.unresolved(partition, after, limit)).await
     }
 
-    async fn due(&self, partition: i32, now: Timestamp, limit: usize) -> Result<Vec<Attempt>, StoreError> {
-        self.call("due", self.store.due(partition, now, limit)).await
+    async fn due(
+        &self,
+        partition: i32,
+        class: Class,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Attempt>, StoreError> {
+        self.call("due", self.store.due(partition, class, now, limit)).await
+    }
+
+    async fn turn(&self, batch: Turns<'_>, keys: &dyn Sign) -> Result<Vec<Gated>, StoreError> {
+        self.call("turn", self.store.turn(batch, keys)).await
+    }
+
+    async fn closes_due(
+        &self,
+        partition: i32,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Close>, StoreError> {
+        self.call("closes_due", self.store.closes_due(partition, now, limit)).await
+    }
+
+    async fn close(&self, of: &CloseName) -> Result<Option<Close>, StoreError> {
+        self.call("close", self.store.close(of)).await
     }
 
     async fn attempt(&self, key: AttemptKey) -> Result<Option<Attempt>, StoreError> {
@@ -186,5 +223,54 @@ impl Store for SimLedger {
 
     async fn revisions(&self, of: &[AttemptKey]) -> Result<BTreeMap<AttemptKey, i64>, StoreError> {
         self.call("revisions", self.store.revisions(of)).await
+    }
+}
+
+#[async_trait]
+impl Following for SimLedger {
+    async fn followed(&self, partition: i32) -> Result<BTreeSet<(Uuid, Mode)>, StoreError> {
+        self.call("followed", self.store.followed(partition)).await
+    }
+
+    async fn make_due(&self, partition: i32, connection: Uuid, now: Timestamp) -> Result<(), StoreError> {
+        self.call("make_due", self.store.make_due(partition, connection, now)).await
+    }
+
+    async fn by_order_id(&self, partition: i32, ids: &[OrderId]) -> Result<Vec<AttemptKey>, StoreError> {
+        self.call("by_order_id", self.store.by_order_id(partition, ids)).await
+    }
+
+    async fn resting(&self, partition: i32, connection: Uuid) -> Result<Vec<Attempt>, StoreError> {
+        self.call("resting", self.store.resting(partition, connection)).await
+    }
+
+    async fn diagnosis(&self, key: AttemptKey) -> Result<Option<Diagnosis>, StoreError> {
+        self.call("diagnosis", self.store.diagnosis(key)).await
+    }
+
+    async fn diagnose(
+        &self,
+        before: &Attempt,
+        after: &Attempt,
+        found: &Diagnosis,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.call("diagnose", self.store.diagnose(before, after, found, at)).await
+    }
+
+    async fn pause_after_rejections(&self, pause: &Pause<'_>) -> Result<bool, StoreError> {
+        self.call("pause_after_rejections", self.store.pause_after_rejections(pause)).await
+    }
+
+    async fn controls_next(&self, partition: i32, limit: usize) -> Result<Vec<ControlRow>, StoreError> {
+        self.call("controls_next", self.store.controls_next(partition, limit)).await
+    }
+
+    async fn controls_published(&self, rows: &[(BillingAccountId, i64)]) -> Result<(), StoreError> {
+        self.call("controls_published", self.store.controls_published(rows)).await
+    }
+
+    async fn ticked(&self, partition: i32, at: Timestamp) -> Result<(), StoreError> {
+        self.call("ticked", self.store.ticked(partition, at)).await
     }
 }
