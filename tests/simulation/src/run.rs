@@ -283,7 +283,8 @@ impl Run {
         let passes = |ended: &Ended| match ended {
             Ok(()) => stopped,
             Err((code, _)) => {
-                !self.quiet
+                // What went wrong last may take a while to be told.
+                self.now() < self.plan.quiet + LAST_ERRORS
                     && ["database_unreachable", "log_unreachable", "log_fenced"].contains(&code.as_str())
             }
         };

@@ -23,7 +23,7 @@ enum Part {
     /// The second process of a stage.
     Second(usize),
     /// A tenant's following of a wallet.
-    Follow(crate::plan::Follow),
+    Follow(Box<crate::plan::Follow>),
 }
 
 /// A short story.
@@ -54,7 +54,7 @@ impl Shrinker<'_> {
             match part {
                 Part::Step(step) => plan.steps.push(step.clone()),
                 Part::Trouble(trouble) => plan.troubles.push(*trouble),
-                Part::Follow(follow) => plan.follows.push(follow.clone()),
+                Part::Follow(follow) => plan.follows.push((**follow).clone()),
                 Part::Second(stage) => plan.processes[*stage] = 2,
                 Part::Fault(met) => {
                     only.insert(*met);
@@ -80,7 +80,7 @@ pub fn shrink(plan: &Plan, outcome: &Outcome) -> io::Result<Short> {
     let mut shrinker = Shrinker { plan, rule: broken.rule, runs: 0 };
     let mut parts: Vec<Part> = Vec::new();
     parts.extend((0..3).filter(|stage| plan.processes[*stage] > 1).map(Part::Second));
-    parts.extend(plan.follows.iter().cloned().map(Part::Follow));
+    parts.extend(plan.follows.iter().cloned().map(Box::new).map(Part::Follow));
     parts.extend(plan.troubles.iter().copied().map(Part::Trouble));
     parts.extend(outcome.met.iter().copied().map(Part::Fault));
     parts.extend(plan.steps.iter().cloned().map(Part::Step));
@@ -121,7 +121,7 @@ impl fmt::Display for Short {
                 Part::Trouble(trouble) => writeln!(f, "  {:?}: {:?}", trouble.at, trouble.blow)?,
                 Part::Fault(met) => writeln!(f, "  {met}")?,
                 Part::Second(stage) => {
-                    writeln!(f, "  a second process of {}", ["decide", "execute", "project"][*stage])?
+                    writeln!(f, "  a second process of {}", ["decide", "execute", "project"][*stage])?;
                 }
                 Part::Follow(follow) => {
                     writeln!(

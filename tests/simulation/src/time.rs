@@ -163,15 +163,13 @@ impl Future for Sleep {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
-        let sleeper = match &this.asleep {
-            Some((sleeper, _)) => sleeper,
-            None => {
-                let sleeper = Arc::new(Sleeper::default());
-                let at = this.agenda.elapsed().saturating_add(this.wait);
-                let key = this.agenda.put(at, Due::Wake(AT_WORK.get(), sleeper.clone()));
-                &this.asleep.insert((sleeper, key)).0
-            }
-        };
+        let (agenda, wait) = (&this.agenda, this.wait);
+        let (sleeper, _) = this.asleep.get_or_insert_with(|| {
+            let sleeper = Arc::new(Sleeper::default());
+            let at = agenda.elapsed().saturating_add(wait);
+            let key = agenda.put(at, Due::Wake(AT_WORK.get(), sleeper.clone()));
+            (sleeper, key)
+        });
         let mut state = sleeper.lock();
         if state.0 {
             return Poll::Ready(());

@@ -309,12 +309,12 @@ impl Judge {
             .iter()
             .find(|f| usize::from(f.tenant) == tenant && crate::plan::target(f.wallet) == new.target_id);
         if let Some(cap) = follow.and_then(|f| f.policy.max_usdc_per_token)
-            && let Some(cost) = self.held_cost(mine, |k| k.token() == token_of(new))
+            && let Some(cost) = Self::held_cost(mine, |k| k.token() == token_of(new))
         {
             over("a token", cost, cap);
         }
         if let Some(cap) = grant.per_market
-            && let Some(cost) = self.condition_cost(mine, new)
+            && let Some(cost) = Self::condition_cost(mine, new)
         {
             over("a condition", cost, cap);
         }
@@ -322,7 +322,7 @@ impl Judge {
 
     /// What is held of some orders' tokens cost, and what is pending may. `None` where a sale of it failed: its room
     /// was given back when it filled, and nobody can take it back.
-    fn held_cost(&self, mine: &[Known<'_>], of: impl Fn(&Known<'_>) -> bool) -> Option<Usdc> {
+    fn held_cost(mine: &[Known<'_>], of: impl Fn(&Known<'_>) -> bool) -> Option<Usdc> {
         let (mut bought, mut sold, mut pending) = (Vec::new(), schemas::Shares::ZERO, Usdc::ZERO);
         for known in mine.iter().filter(|k| of(k)) {
             match known.order.side {
@@ -338,17 +338,18 @@ impl Judge {
         Some(least_cost(bought, sold).saturating_add(pending))
     }
 
-    fn condition_cost(&self, mine: &[Known<'_>], new: &Attempt) -> Option<Usdc> {
+    fn condition_cost(mine: &[Known<'_>], new: &Attempt) -> Option<Usdc> {
         let tokens: BTreeSet<(TargetId, AssetId)> =
             mine.iter().filter(|k| k.row.condition_id == new.condition_id).map(Known::token).collect();
         let mut all = Usdc::ZERO;
         for token in tokens {
-            all = all.saturating_add(self.held_cost(mine, |k| k.token() == token)?);
+            all = all.saturating_add(Self::held_cost(mine, |k| k.token() == token)?);
         }
         Some(all)
     }
 
-    /// 1: closes never sell more than was bought. Where a BUY's trade failed after it was sold, they did.
+    /// 1: closes never sell more than was bought. Where a BUY's trade failed after it was sold, they did; and a SELL
+    /// that the venue refused, and takes all the same, sells what the next one has sold by then.
     fn oversold(&self, new: &Attempt, mine: &[Known<'_>]) {
         let of: Vec<_> = mine.iter().filter(|k| k.token() == token_of(new)).collect();
         if of.iter().any(|k| k.order.side == Side::Buy && k.part.fails) {
@@ -358,7 +359,7 @@ impl Judge {
             of.iter().filter(|k| k.order.side == Side::Buy).map(|k| k.part.shares).sum();
         let sold: schemas::Shares = of
             .iter()
-            .filter(|k| k.order.side == Side::Sell)
+            .filter(|k| k.order.side == Side::Sell && !k.late)
             .map(|k| k.part.shares.saturating_add(k.part.unfilled))
             .sum();
         if sold > bought {

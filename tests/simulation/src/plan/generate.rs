@@ -300,14 +300,13 @@ impl Market {
             let at = millis(if dice.permille(900) { 100 } else { dice.between(1_000, 30_000) });
             steps.push(Step { at, what: What::Snapshot { wallet } });
         }
-        self.surprises(plan, busy, &known, &mut steps, dice);
+        Self::surprises(plan, busy, &known, &mut steps, dice);
         steps.sort_by_key(|s| s.at);
         steps
     }
 
     /// What happens besides trades.
     fn surprises(
-        &self,
         plan: &Plan,
         busy: Duration,
         known: &[(u16, Duration)],
