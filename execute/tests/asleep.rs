@@ -1,6 +1,13 @@
 //! An executor that is stopped in the middle of its gate (a machine that is suspended, a debugger, a SIGSTOP) keeps no
 //! lock: another takes its partition over, and what the sleeper had begun never happened. On real Postgres.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    clippy::unchecked_time_subtraction,
+    reason = "tests"
+)]
 
 mod common;
 

@@ -4,7 +4,12 @@
 //!
 //! `make test` takes the steps between the gate and what is told of the answer; `make crashes` all of them, on both
 //! sides, ten times each.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "tests, and their patience is real time"
+)]
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -206,7 +211,9 @@ async fn an_executor_that_slept_through_its_lease_doubles_nothing() {
         wait_for("both to own something again", patience, async || owners().await == 2).await;
     }
     executors.iter_mut().for_each(system_tests::install::Stage::must_run);
-    executors.into_iter().for_each(|mut executor| executor.kill_9());
+    for mut executor in executors {
+        executor.kill_9();
+    }
     let came = field.judge().await;
     assert!(came.attempts.len() > 30, "this run proves nothing");
 }
