@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use decide::cut::INPUTS;
 use eventlog::{Log, Offset, TopicPartition};
-use execute::core::Attempt;
+use execute::core::{Attempt, close::Note};
 use project::{core::ledger::Attempts, store::Store as _};
 use schemas::{
-    AssetId, BillingAccountId, Hash32, OrderId, OrderStatus, Shares, Side, TargetId, Usdc,
+    AssetId, BillingAccountId, Hash32, OrderId, OrderStatus, OrderType, Shares, Side, TargetId, Usdc,
     events::{DeadLettersEvent, IntentsEvent, OrderState, OrdersEvent},
     keccak256,
     topics::Topic,
@@ -24,12 +24,20 @@ fn is_read(ground: &Ground, at: TopicPartition, next: Offset) -> bool {
     at_once(ground.log.read(at, next, 1)).is_ok_and(|rest| rest.is_empty())
 }
 
+/// An exit that rests at its floor, hour after hour, until somebody bids that much: it waits for as long as it takes.
+fn rests_at_floor(row: &Attempt) -> bool {
+    row.side == Side::Sell
+        && row.order_type == Some(OrderType::Gtd)
+        && matches!(row.status, OrderStatus::Open | OrderStatus::PartiallyFilled)
+        && matches!(row.note, Some(Note::ExitFloor))
+}
+
 /// What has not come to its end yet; nothing, once everything has.
 pub fn unfinished(ground: &Ground) -> Vec<String> {
     let mut left = Vec::new();
     let manifest = ground.log.manifest();
     for attempt in ground.ledger.attempts() {
-        if !attempt.is_final || !attempt.is_settled() {
+        if !rests_at_floor(&attempt) && (!attempt.is_final || !attempt.is_settled()) {
             left.push(format!(
                 "order {:?} of {}#{} is {}, filled {}, confirmed {}",
                 attempt.order_id,
@@ -47,7 +55,8 @@ pub fn unfinished(ground: &Ground) -> Vec<String> {
         let Some(order) = orders.iter().find(|o| Some(o.id) == row.order_id) else { continue };
         let filled = parts.get(&order.id).map_or(Shares::ZERO, |p| p.shares);
         // One that landed after it was given up is found by and by.
-        if is_open(order) || filled != row.filled_shares {
+        let open = is_open(order) && !rests_at_floor(&row);
+        if open || filled != row.filled_shares {
             let what = (&order.status, filled, row.status, row.filled_shares);
             left.push(format!("order {} is {what:?} at the venue and in the ledger", order.id));
         }
@@ -126,7 +135,7 @@ fn stands(row: &Attempt, order: Option<&OrderView>, part: Option<&Part>) -> Opti
         return if nothing && row.filled_shares == Shares::ZERO { None } else { differs("not there") };
     };
     let part = part.copied().unwrap_or_default();
-    if is_open(order) {
+    if is_open(order) && !rests_at_floor(row) {
         return differs("still open");
     }
     if row.filled_shares != part.shares {
@@ -189,9 +198,17 @@ fn positions(ground: &Ground, rows: &[Attempt], parts: &BTreeMap<OrderId, Part>)
 }
 
 /// The log has every revision of every attempt in order, its last as the ledger has it; every intent came to
-/// something; and nothing lies in `dead-letters`.
+/// something, or is a due that gathers until it is worth an order; and nothing lies in `dead-letters`.
 fn told(ground: &Ground, rows: &[Attempt]) -> Vec<Broken> {
     let mut broken = Vec::new();
+    let dues: BTreeSet<_> = ground
+        .ledger
+        .closes()
+        .into_iter()
+        .flat_map(|close| close.dues)
+        .filter(|due| due.ended.is_none())
+        .map(|due| (due.billing_account_id, due.idempotency_key))
+        .collect();
     let mut last: BTreeMap<_, OrderState> = BTreeMap::new();
     for (at, records) in ground.log.contents() {
         for stored in records {
@@ -216,10 +233,9 @@ fn told(ground: &Ground, rows: &[Attempt]) -> Vec<Broken> {
                         IntentsEvent::CloseIntent(i) => &i.head,
                         IntentsEvent::CancelIntent(_) => continue,
                     };
-                    let came = rows.iter().any(|r| {
-                        r.billing_account_id == head.billing_account_id
-                            && r.idempotency_key == head.idempotency_key
-                    });
+                    let name = (head.billing_account_id, head.idempotency_key);
+                    let came = dues.contains(&name)
+                        || rows.iter().any(|r| (r.billing_account_id, r.idempotency_key) == name);
                     if !came {
                         let what = format!("{} of {}", head.idempotency_key, head.billing_account_id);
                         broken.push(breaks("an intent came to nothing", what));
