@@ -6,19 +6,21 @@ use std::{
     time::{Duration, Instant},
 };
 
-use simulator::{Handle, Options, OrderView, Simulator};
+use simulator::{Handle, Options, Simulator};
 use sqlx::PgPool;
 use testkit::wait_for;
 
 use crate::{
     install::{Install, LogKind, Stage},
-    judge::{self, Attempted},
+    judge,
 };
 
 /// Tenants, each after a leader of its own.
 pub const TENANTS: usize = 8;
 /// How long everything may take to settle once nothing is done to it any more.
 const SETTLED: Duration = Duration::from_secs(240);
+/// Orders at the venue, at least.
+const ENOUGH: usize = 60;
 /// What the tenants want, in turn. The first replaces its resting order at every step of a price.
 const APPETITES: [&[&str]; 4] = [
     &["sizing=min_bet", "max_open_orders=1", "stale_replace_delta=0.01"],
@@ -33,15 +35,6 @@ pub struct Field {
     pub simulator: Simulator,
     pub admin: PgPool,
     pub stages: Vec<Stage>,
-}
-
-/// What a run came to.
-#[derive(Debug)]
-pub struct Came {
-    pub attempts: Vec<Attempted>,
-    pub venue: Vec<OrderView>,
-    /// Faults that the venue answered with.
-    pub faults: u64,
 }
 
 impl Field {
@@ -68,11 +61,13 @@ impl Field {
         self.simulator.handle()
     }
 
-    /// Nothing is done to execute any more, nothing new comes, the venue is well: what came of it all.
-    pub async fn judge(mut self) -> Came {
+    /// Nothing is done to execute any more, nothing new comes, the venue is well: judges what came of it all, once it is
+    /// enough to mean something. Gives the faults that the venue answered with.
+    pub async fn judge(mut self) -> u64 {
         self.stages.iter_mut().for_each(Stage::must_run);
         self.venue().clear_faults();
         self.stages.push(self.install.stage("execute"));
+        wait_for("orders enough", SETTLED, async || self.venue().orders().len() > ENOUGH).await;
         let mut by_name: BTreeMap<String, Stage> =
             std::mem::take(&mut self.stages).into_iter().map(|s| (s.name.clone(), s)).collect();
         by_name.remove("ingest").unwrap().stop();
@@ -98,7 +93,7 @@ impl Field {
             venue.len(),
         );
         self.simulator.stop().await;
-        Came { attempts, venue, faults }
+        faults
     }
 
     /// Waits until nothing is on its way any more.
