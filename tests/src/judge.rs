@@ -67,13 +67,14 @@ pub struct Attempted {
     pub order_id: Option<String>,
     pub sent: bool,
     pub cancel_asked: bool,
+    pub note: Option<String>,
 }
 
 /// Every attempt of the ledger.
 pub async fn attempts(admin: &PgPool) -> Vec<Attempted> {
     let rows = sqlx::query(
         "select billing_account_id::text, idempotency_key, attempt, status, order_id, sent_at is not null,
-             cancel_asked_at is not null
+             cancel_asked_at is not null, note
          from execution.orders",
     )
     .fetch_all(admin)
@@ -88,6 +89,7 @@ pub async fn attempts(admin: &PgPool) -> Vec<Attempted> {
             order_id: row.get(4),
             sent: row.get(5),
             cancel_asked: row.get(6),
+            note: row.get(7),
         })
         .collect()
 }
@@ -194,7 +196,8 @@ pub fn every_order_is_placed_once(
         // A cancel that comes while an order waits for its turn ends it before it was ever sent.
         let withdrawn = attempt.status == "cancelled" && attempt.cancel_asked && !attempt.sent;
         // A due that another close sold is told by a row that was never an order.
-        let only_told = attempt.order_id.is_none() && attempt.status == "filled" && !attempt.sent;
+        let sold_by_another = attempt.note.as_deref().is_some_and(|note| note.starts_with("sold_by:"));
+        let only_told = sold_by_another && attempt.order_id.is_none() && !attempt.sent;
         let landed = !withdrawn
             && !only_told
             && ["open", "partially_filled", "matched", "filled", "cancelled"]

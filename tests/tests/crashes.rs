@@ -159,7 +159,7 @@ async fn a_kill_at_any_step_neither_doubles_nor_loses_an_order() {
     let faults = field.judge().await;
     planned.retain(|place| !died.contains_key(place));
     println!("{} deaths at {} places; never at {planned:?}", died.values().sum::<u32>(), died.len());
-    assert!(planned.len() <= died.len() / 2, "too many steps were never taken: {planned:?}");
+    assert!(planned.len() < died.len() / 3, "too many steps were never taken: {planned:?}");
     assert!(faults > 0, "this run proves nothing");
 }
 
