@@ -71,6 +71,26 @@ async fn a_request_without_a_valid_token_is_nobody_s() {
 }
 
 #[tokio::test]
+async fn a_wallet_is_followed_in_the_mode_that_is_asked_for_if_that_is_served() {
+    let setup = setup().await;
+    let server = Server::start(&setup).await;
+    let tenant = setup.accounts.create_tenant("alice").await.unwrap();
+    let client = server.client_of(&setup, tenant).await;
+    let usual = client.post(TARGETS, json!({ "wallet": wallet('a') })).await.ok(201);
+    assert_eq!(usual["mode"], "simulated");
+    let paper = client.post(TARGETS, json!({ "wallet": wallet('b'), "mode": "paper" })).await.ok(201);
+    assert_eq!(paper["mode"], "paper");
+    let live = client.post(TARGETS, json!({ "wallet": wallet('c'), "mode": "live" })).await;
+    assert_eq!(live.problem(), (409, "mode_not_served".to_owned()));
+    assert!(live.detail().contains("simulated, paper"), "{}", live.detail());
+    let none = client.post(TARGETS, json!({ "wallet": wallet('c'), "mode": "dreamt" })).await;
+    assert_eq!(none.status, 422);
+    let other = client.post(TARGETS, json!({ "wallet": wallet('b') })).await;
+    assert_eq!(other.problem(), (409, "target_mode_differs".to_owned()));
+    assert_eq!(setup.accounts.target_list(tenant).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
 async fn a_token_ends_when_it_is_taken_back_or_its_time_is_over() {
     let setup = setup().await;
     let server = Server::start(&setup).await;

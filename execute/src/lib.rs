@@ -21,6 +21,7 @@
 
 pub mod core;
 pub mod error;
+pub mod paper;
 pub mod settings;
 pub mod shell;
 pub mod signer;
@@ -28,6 +29,7 @@ pub mod store;
 pub mod venues;
 
 pub use error::{ExecuteError, StoreError};
+pub use paper::PaperVenue;
 pub use settings::Settings;
 pub use shell::{Stage, intake::run};
 pub use signer::{Keyring, SealingKey, Secret};

@@ -56,6 +56,7 @@ fn close_answer(change: impl FnOnce(&mut Snapshot)) -> Result<Authorised, Denial
         shares: shares("10"),
         order_type: OrderType::Fak,
         expires_at: None,
+        book: None,
         at_floor: false,
         made,
     };

@@ -16,6 +16,7 @@ use crate::{
     cli::{GrantCommand, TargetCommand, TenantCommand, TokenCommand},
     error::Error,
     installation::{Database, Installation},
+    stages::MODES,
 };
 
 /// A grant's caps where none are given: small, so that nobody is surprised.
@@ -45,7 +46,7 @@ impl<'i> Admin<'i> {
         let accounts = Accounts::connect(connections, codec, clock, chance).await;
         Ok(Self {
             installation,
-            accounts: accounts.map_err(Error::said)?.refusing(decide::plan::unsupported),
+            accounts: accounts.map_err(Error::said)?.refusing(decide::plan::unsupported).serving(&MODES),
             operator: operator.map_err(Error::said)?,
         })
     }
@@ -109,13 +110,20 @@ impl<'i> Admin<'i> {
         Err(Error::Said("signing_key_invalid: the machine gives no random numbers".into()))
     }
 
-    /// Follows a wallet.
+    /// Follows a wallet, in the installation's usual mode where none is named.
     ///
     /// # Errors
     /// Settings that do not hold, or that nothing here can carry out.
-    pub async fn follow(&self, tenant: Tenant, wallet: Address, settings: &[String]) -> Result<Added, Error> {
+    pub async fn follow(
+        &self,
+        tenant: Tenant,
+        wallet: Address,
+        settings: &[String],
+        mode: Option<Mode>,
+    ) -> Result<Added, Error> {
         let policy = policy::apply(&policy::with_sizing(Sizing::MinBet), settings).map_err(Error::said)?;
-        let added = self.accounts.target_add(tenant, wallet, Mode::Simulated, policy).await;
+        let mode = mode.unwrap_or_else(|| self.accounts.usual_mode());
+        let added = self.accounts.target_add(tenant, wallet, mode, policy).await;
         Ok(added.map_err(Error::said)?.1)
     }
 
@@ -154,9 +162,10 @@ impl<'i> Admin<'i> {
     /// Whatever went wrong.
     pub async fn target(&self, command: &TargetCommand) -> Result<(), Error> {
         match command {
-            TargetCommand::Add { tenant, wallet, settings } => {
+            TargetCommand::Add { tenant, wallet, settings, mode } => {
                 let (tenant, wallet) = (self.find(tenant).await?, address(wallet)?);
-                match self.follow(tenant, wallet, settings).await? {
+                let mode = mode.as_deref().map(str::parse).transpose().map_err(Error::said)?;
+                match self.follow(tenant, wallet, settings, mode).await? {
                     Added::New => println!("following {wallet}"),
                     Added::Again => println!("following {wallet} again"),
                     Added::Already => println!("{wallet} is followed already; nothing changed"),

@@ -3,6 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use schemas::Mode;
+
+use crate::stages::MODES;
 
 /// Event-sourced copy trading for Polymarket.
 #[derive(Debug, Parser)]
@@ -190,6 +193,9 @@ pub enum TargetCommand {
         /// A setting of the policy, as `name=value`; may be repeated.
         #[arg(long = "set", value_name = "NAME=VALUE")]
         settings: Vec<String>,
+        /// Whether its copies go to the simulator, or are filled on paper against the recorded book.
+        #[arg(long, value_parser = MODES.map(Mode::as_str))]
+        mode: Option<String>,
     },
     /// Stops following a wallet.
     Remove {

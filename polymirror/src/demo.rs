@@ -43,7 +43,7 @@ pub async fn set_up(
     admin.allow(tenant, grant).await?;
     for (leader, policy) in leaders.iter().zip(POLICIES) {
         let settings: Vec<String> = policy.iter().map(|s| (*s).to_owned()).collect();
-        admin.follow(tenant, *leader, &settings).await?;
+        admin.follow(tenant, *leader, &settings, None).await?;
     }
     Ok(())
 }

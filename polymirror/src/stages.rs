@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use eventlog::Log;
-use execute::{Keyring, Venues};
+use execute::{Keyring, PaperVenue, Venues};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use project::{Connections, Role};
 use runtime::Stop;
@@ -15,6 +15,9 @@ use venue::{
 };
 
 use crate::{drain::Reader, error::Error, installation::Installation};
+
+/// The modes in which orders are placed: at the simulator, unless a target is on paper.
+pub const MODES: [Mode; 2] = [Mode::Simulated, Mode::Paper];
 
 /// Connections of the gate's pool: partitions go through it side by side.
 const GATE_POOL: u32 = 16;
@@ -116,11 +119,13 @@ pub async fn execute(
     let streams = Endpoints::all_at(simulator).streams;
     let (clock, chance) = (installation.clock.clone(), installation.chance.clone());
     let channel = UserSocket::new(&streams, clock, chance, WsSettings::default()).map_err(Error::said)?;
+    let store = Arc::new(execute::PostgresStore::new(options, GATE_POOL, shared.codec.clone()));
     let stage = execute::Stage {
         log: shared.log.clone(),
-        store: Arc::new(execute::PostgresStore::new(options, GATE_POOL, shared.codec.clone())),
+        store: store.clone(),
         venues: Venues::one(Mode::Simulated, clob.clone(), clob, market)
-            .with_channel(Mode::Simulated, Arc::new(channel)),
+            .with_channel(Mode::Simulated, Arc::new(channel))
+            .with(Mode::Paper, Arc::new(PaperVenue::new(store))),
         keyring: Keyring::new(installation.sealing_key()?, ExchangeTable::default()),
         clock: installation.clock.clone(),
         chance: installation.chance.clone(),
@@ -158,8 +163,7 @@ pub async fn api(shared: &Shared, database: &Connections, stop: Stop) -> Result<
     let (clock, chance) = (installation.clock.clone(), installation.chance.clone());
     let accounts = api::Accounts::connect(database, shared.codec.clone(), clock, chance).await;
     let state = api::http::State {
-        accounts: accounts.map_err(Error::said)?.refusing(decide::plan::unsupported),
-        mode: Mode::Simulated,
+        accounts: accounts.map_err(Error::said)?.refusing(decide::plan::unsupported).serving(&MODES),
         log: shared.log.clone(),
         board: installation.board.clone(),
         metrics: metrics()?,

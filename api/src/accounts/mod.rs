@@ -76,6 +76,16 @@ pub enum AccountError {
          it first, and add it again once its positions are closed"
     )]
     ModeDiffers(schemas::Mode),
+    /// Nothing here places orders in that mode.
+    #[error(
+        "mode_not_served: orders of mode `{mode}` are not placed here. Follow the wallet in one of these: {served}"
+    )]
+    ModeNotServed {
+        /// What was asked for.
+        mode: schemas::Mode,
+        /// What there is.
+        served: String,
+    },
     /// Another account trades with that wallet.
     #[error(
         "wallet_connected_elsewhere: this wallet is connected to another account. A wallet is active in one connection \
@@ -170,6 +180,7 @@ impl AccountError {
             Self::Policy(e) => e.code(),
             Self::TargetClosing => "target_closing",
             Self::ModeDiffers(_) => "target_mode_differs",
+            Self::ModeNotServed { .. } => "mode_not_served",
             Self::WalletElsewhere => "wallet_connected_elsewhere",
             Self::NoKey => "signing_key_missing",
             Self::ScopeUnknown(_) => "scope_unknown",
@@ -203,6 +214,7 @@ pub struct Accounts {
     clock: Arc<dyn Clock>,
     chance: Chance,
     unsupported: Unsupported,
+    served: &'static [schemas::Mode],
 }
 
 /// What of a policy nothing here could carry out, if anything: better told at once than skipped for ever.
@@ -221,13 +233,24 @@ impl Accounts {
     ) -> Result<Self, MigrateError> {
         let pool = connections.pool(Role::AppUser, 4).await?;
         check_version(&pool).await?;
-        Ok(Self { pool, codec, clock, chance, unsupported: |_| None })
+        Ok(Self { pool, codec, clock, chance, unsupported: |_| None, served: &[] })
     }
 
     /// Refuses policies of which something could not be carried out.
     #[must_use]
     pub fn refusing(self, unsupported: Unsupported) -> Self {
         Self { unsupported, ..self }
+    }
+
+    /// The modes in which wallets can be followed here, the usual one first.
+    #[must_use]
+    pub fn serving(self, served: &'static [schemas::Mode]) -> Self {
+        Self { served, ..self }
+    }
+
+    /// The mode in which a wallet is followed where none is named.
+    pub fn usual_mode(&self) -> schemas::Mode {
+        self.served.first().copied().unwrap_or(schemas::Mode::Simulated)
     }
 
     /// A policy that holds, and that can be carried out.

@@ -157,7 +157,7 @@ impl Accounts {
     /// up again with these settings.
     ///
     /// # Errors
-    /// Settings that are none, or another mode than it is followed in.
+    /// Settings that are none, a mode that is not served, or another one than it is followed in.
     pub async fn target_add(
         &self,
         tenant: Tenant,
@@ -166,6 +166,10 @@ impl Accounts {
         settings: Policy,
     ) -> Result<(Target, Added), AccountError> {
         self.check(&settings)?;
+        if !self.served.is_empty() && !self.served.contains(&mode) {
+            let served = self.served.iter().map(|m| m.as_str()).collect::<Vec<_>>().join(", ");
+            return Err(AccountError::ModeNotServed { mode, served });
+        }
         let mut transaction = self.hold(tenant).await?;
         let now = self.clock.now();
         let settings = Policy { set_at: now, ..settings };

@@ -24,7 +24,6 @@ use axum::{
 };
 use eventlog::Log;
 use runtime::{Board, Stop};
-use schemas::Mode;
 use tokio::net::TcpListener;
 use utoipa_axum::router::OpenApiRouter;
 
@@ -42,8 +41,6 @@ pub type Metrics = Arc<dyn Fn() -> String + Send + Sync>;
 pub struct State {
     /// The tenants' accounts, and the connections of `app_user`.
     pub accounts: Accounts,
-    /// The mode in which wallets are followed here.
-    pub mode: Mode,
     /// The log.
     pub log: Arc<dyn Log>,
     /// The live figures.

@@ -176,6 +176,7 @@ impl From<AccountError> for Problem {
             AccountError::NameTaken(_)
             | AccountError::TargetClosing
             | AccountError::ModeDiffers(_)
+            | AccountError::ModeNotServed { .. }
             | AccountError::WalletElsewhere
             | AccountError::RevisionStale { .. }
             | AccountError::TokenExists(_)

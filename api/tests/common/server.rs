@@ -67,8 +67,7 @@ impl Server {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let board = Board::new();
         let state = State {
-            accounts: setup.accounts.clone(),
-            mode: Mode::Simulated,
+            accounts: setup.accounts.clone().serving(&[Mode::Simulated, Mode::Paper]),
             log: Arc::new(setup.log.clone()),
             board: board.clone(),
             metrics: Arc::new(|| "poly_mirror_decision{outcome=\"placed\"} 1\n".to_owned()),

@@ -3,7 +3,7 @@
 use schemas::{
     Address, AssetId, BillingAccountId, ConditionId, FillId, IdempotencyKey, Mode, OrderId, OrderStatus,
     OrderType, Price, Shares, Side, TargetId, TargetRowId, Timestamp, Usdc, UserId,
-    events::{IntentHead, OrderState, Origin},
+    events::{BookSnapshot, IntentHead, OrderState, Origin},
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
@@ -142,6 +142,8 @@ pub struct Attempt {
     pub is_final: bool,
     /// A close's: what is told of it besides.
     pub note: Option<Note>,
+    /// On paper: the book that it is filled against, as it was recorded when this was decided.
+    pub book: Option<BookSnapshot>,
 }
 
 /// The `send_until` of SELLs: a SELL is never too old (`behaviour.md` 4).

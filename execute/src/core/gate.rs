@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemas::{
     BillingAccountId, ConditionId, Denial, IdempotencyKey, Mode, OrderStatus, Price, Shares, Side,
     TargetRowId, Timestamp, Usdc,
-    events::{CancelIntent, IntentHead, IntentsEvent, MarketFacts, PlaceIntent},
+    events::{BookSnapshot, CancelIntent, IntentHead, IntentsEvent, MarketFacts, PlaceIntent},
 };
 use venue::order::{BuildError, OrderRequest, SignedBody};
 
@@ -233,6 +233,7 @@ fn gate_place(
             partition,
             send_until: intent.send_until,
             note: None,
+            book: None,
         };
         let why = Denial::Superseded.as_str().to_owned();
         let row = ended(snapshot, &line, (intent.limit, intent.shares), OrderStatus::Denied, why);
@@ -253,7 +254,8 @@ fn gate_place(
     let side = Side::Buy;
     let facts = &intent.facts;
     let send_until = intent.send_until;
-    let terms = Line { head, side, facts: Some(facts), attempt: 0, partition, send_until, note: None };
+    let book = intent.book.as_ref();
+    let terms = Line { head, side, facts: Some(facts), attempt: 0, partition, send_until, note: None, book };
     let shown = (intent.limit, intent.shares);
     insert(snapshot, asked, &terms, facts, shown, keys).map(|step| vec![step])
 }
@@ -316,6 +318,8 @@ pub(super) struct Line<'i> {
     pub partition: i32,
     pub send_until: Timestamp,
     pub note: Option<Note>,
+    /// On paper: the recorded book.
+    pub book: Option<&'i BookSnapshot>,
 }
 
 fn insert(
@@ -419,6 +423,7 @@ fn row(snapshot: &Snapshot, line: &Line<'_>) -> Attempt {
         next_look_at: None,
         is_final: false,
         note: line.note,
+        book: None,
     }
 }
 
@@ -439,6 +444,7 @@ fn reserved(
         body: Some(Body(signed.body)),
         connection_id: Some(connection.id),
         reserved: authorised.cost.max(Usdc::ZERO),
+        book: line.book.filter(|_| line.head.mode == Mode::Paper).cloned(),
         fee_rate: facts.fee_rate,
         fee_exponent: facts.fee_exponent,
         ..row(snapshot, line)

@@ -190,6 +190,12 @@ impl Snapshot {
         }
     }
 
+    /// Takes in the active connection. On paper nothing has to be approved: what is noted of that is about money.
+    pub fn connect(&mut self, connection: &Connection) {
+        let approved = connection.approved || self.mode == Mode::Paper;
+        self.connection = Some(Connection { approved, ..connection.clone() });
+    }
+
     /// Takes in a new attempt, so that the next intent of the batch sees it. An attempt counts once.
     pub fn admit(&mut self, attempt: &Attempt) {
         if self.named.insert(attempt.key(), attempt.clone()).is_some() || attempt.is_final {

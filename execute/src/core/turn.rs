@@ -141,7 +141,8 @@ fn attempt(
     steps: &mut Vec<Step>,
 ) -> Result<Close, NotLoaded> {
     let note = sale.at_floor.then_some(Note::ExitFloor);
-    let line = Line { facts: Some(&sale.facts), ..line(snapshot, &sale.head, partition, note) };
+    let (facts, book) = (Some(&sale.facts), sale.book.as_ref());
+    let line = Line { facts, book, ..line(snapshot, &sale.head, partition, note) };
     let shown = (sale.limit, sale.shares);
     let retry = snapshot.now.plus(STEP);
     let (row, next) = match authorise(snapshot, Asked::Sell(&sale)) {
@@ -196,7 +197,8 @@ fn tell_end(snapshot: &mut Snapshot, due: &Due, partition: i32) -> Option<Step> 
 fn line<'h>(snapshot: &Snapshot, head: &'h IntentHead, partition: i32, note: Option<Note>) -> Line<'h> {
     let last = last_of(snapshot, head.idempotency_key);
     let attempt = last.map_or(0, |last| last.attempt.saturating_add(1));
-    Line { head, side: Side::Sell, facts: None, attempt, partition, send_until: NEVER_TOO_OLD, note }
+    let (side, send_until) = (Side::Sell, NEVER_TOO_OLD);
+    Line { head, side, facts: None, attempt, partition, send_until, note, book: None }
 }
 
 /// The BUYs of a position that are alive, or that the batch names.

@@ -4,7 +4,10 @@
 
 use futures_util::future::join_all;
 use runtime::Stop;
-use schemas::{AssetId, ConditionId, MarketVersion, Shares, Timestamp, events::MarketFacts};
+use schemas::{
+    AssetId, ConditionId, MarketVersion, Mode, Shares, Timestamp,
+    events::{BookSnapshot, MarketFacts},
+};
 use venue::{
     facts::{book_snapshot, market_facts},
     port::BalanceOf,
@@ -108,8 +111,11 @@ async fn read(stage: &Stage, close: &Close) -> Market {
     if lacks.facts {
         market.facts = facts(stage, close.condition_id).await;
     }
-    if lacks.bid {
-        market.bid = best_bid(stage, &close.name.asset).await;
+    if lacks.bid
+        && let Some(book) = book(stage, &close.name.asset).await
+    {
+        market.bid = book.bids.first().map_or(Bid::Nobody, |level| Bid::Best(level.price));
+        market.book = Some(book).filter(|_| close.name.mode == Mode::Paper);
     }
     if lacks.doubts {
         market.ended = is_resolved(stage, close.condition_id, stage.clock.now()).await;
@@ -134,16 +140,18 @@ async fn facts(stage: &Stage, condition: ConditionId) -> Option<MarketFacts> {
     facts
 }
 
-/// Without a sale of the leader, a close begins at what others bid (`behaviour.md` 4).
-async fn best_bid(stage: &Stage, asset: &AssetId) -> Bid {
+/// What others bid: without a sale of the leader a close begins there (`behaviour.md` 4). `None` where it cannot be read;
+/// where there is no book, nobody bids.
+async fn book(stage: &Stage, asset: &AssetId) -> Option<BookSnapshot> {
     match stage.venues.market().book(asset).await {
-        Ok(Some(book)) => {
-            book_snapshot(&book).bids.first().map_or(Bid::Nobody, |level| Bid::Best(level.price))
+        Ok(Some(book)) => Some(book_snapshot(&book)),
+        Ok(None) => {
+            let (as_of, nobody) = (stage.clock.now(), Vec::new());
+            Some(BookSnapshot { asset: asset.clone(), as_of, bids: nobody.clone(), asks: nobody })
         }
-        Ok(None) => Bid::Nobody,
         Err(error) => {
             tracing::debug!(%asset, %error, "the book of a close could not be read");
-            Bid::Unread
+            None
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use schemas::{BillingAccountId, MarketVersion, Usdc, events::IntentsEvent, topics::Topic};
+use schemas::{BillingAccountId, MarketVersion, Mode, Usdc, events::IntentsEvent, topics::Topic};
 use venue::{
     VenueError,
     port::BalanceOf,
@@ -70,7 +70,11 @@ pub async fn prepare(stage: &Stage, batch: &[About]) -> Result<(), StoreError> {
         if !stage.keyring.is_known(id) {
             admit(stage, &sealed).await?;
         }
-        let about = batch.iter().find(|a| a.position.billing_account_id == sealed.billing_account_id);
+        // On paper nothing has to be approved, and what a paper venue says of it must not count for money.
+        let of_money = |a: &&About| {
+            a.position.billing_account_id == sealed.billing_account_id && a.position.mode != Mode::Paper
+        };
+        let about = batch.iter().find(of_money);
         let (false, Some(about)) = (sealed.connection.approved, about) else { continue };
         let stand = match stage.keyring.keys(id) {
             Some(keys) => approvals_stand(stage, &sealed.connection, &keys, about).await,

@@ -5,6 +5,7 @@
 
 mod closes;
 mod following;
+mod paper;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -311,11 +312,11 @@ impl State {
         snapshot.switches.global_halt = on(None, ControlKind::Halt);
         snapshot.switches.tenant_pause = on(Some(account), ControlKind::Pause);
         snapshot.switches.tenant_halt = on(Some(account), ControlKind::Halt);
-        snapshot.connection = self
-            .connections
-            .values()
-            .find(|(c, revoked)| !revoked && c.billing_account_id == account)
-            .map(|(c, _)| c.connection.clone());
+        let is_active =
+            |(c, revoked): &&(SealedConnection, bool)| !revoked && c.billing_account_id == account;
+        if let Some((active, _)) = self.connections.values().find(is_active) {
+            snapshot.connect(&active.connection);
+        }
         for (id, (of, target)) in &self.targets {
             if *of == account && wanted.targets.contains(id) {
                 snapshot.targets.insert(*id, target.clone());

@@ -7,6 +7,7 @@
 
 mod following;
 pub mod memory;
+mod paper;
 pub mod postgres;
 
 use std::{collections::BTreeMap, fmt, time::Duration};
@@ -30,6 +31,7 @@ use crate::core::{
 };
 pub use crate::error::StoreError;
 pub use following::{ControlRow, Following, Pause};
+pub use paper::PaperLedger;
 
 /// A partition that was taken.
 #[derive(Debug, Clone, PartialEq, Eq)]

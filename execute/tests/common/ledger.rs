@@ -9,8 +9,13 @@ use std::{
 use eventlog::{Offset, position::StoredOffset};
 use execute::{
     Keyring, MemoryStore, PostgresStore, Store, StoreError,
-    core::{Attempt, close::plan::Market, gate::Sign, snapshot::Grant},
-    store::{Batch, BudgetKey, Gated, Item, SealedConnection, Source, Turns, intents},
+    core::{
+        Attempt,
+        close::plan::Market,
+        gate::Sign,
+        snapshot::{Grant, Target},
+    },
+    store::{Batch, BudgetKey, Gated, Item, PaperLedger, SealedConnection, Source, Turns, intents},
 };
 use runtime::{Chance, VirtualClock};
 use schemas::{
@@ -59,6 +64,29 @@ impl Ledger {
             Self::Memory { store, .. } => Arc::new(store.clone()),
             Self::Postgres { store, .. } => Arc::new(store.clone()),
         }
+    }
+
+    pub fn paper(&self) -> Arc<dyn PaperLedger> {
+        match self {
+            Self::Memory { store, .. } => Arc::new(store.clone()),
+            Self::Postgres { store, .. } => Arc::new(store.clone()),
+        }
+    }
+
+    /// A leader of a tenant is followed on paper from now on.
+    pub async fn follow_on_paper(&self, tenant: &Tenant, leader: u8) {
+        let (id, target) = tenant.target(leader);
+        match self {
+            Self::Memory { store, .. } => {
+                store.put_target(tenant.account, id, Target { mode: Mode::Paper, ..target });
+            }
+            Self::Postgres { .. } => {
+                self.run(format!("update poly_copy_trade_targets set mode = 'paper' where id = '{id}'"))
+                    .await;
+            }
+        }
+        let budget = BudgetKey { billing_account_id: tenant.account, mode: Mode::Paper };
+        self.store().open_budgets(&[budget]).await.unwrap();
     }
 
     async fn run(&self, sql: String) {
@@ -236,7 +264,7 @@ impl Held {
             source: Source::Log { from: self.stored.clone(), to: to.clone() },
             items: &items,
             now: self.now,
-            served: &[Mode::Simulated],
+            served: &[Mode::Simulated, Mode::Paper],
         };
         let gated = self.store.gate(batch, keyring).await?;
         self.next = to.next.0;
@@ -257,7 +285,7 @@ impl Held {
             source: Source::Deferred,
             items: &items,
             now: self.now,
-            served: &[Mode::Simulated],
+            served: &[Mode::Simulated, Mode::Paper],
         };
         self.store.gate(batch, keyring).await
     }
@@ -276,7 +304,7 @@ impl Held {
             epoch: self.epoch,
             closes: &closes,
             now: self.now,
-            served: &[Mode::Simulated],
+            served: &[Mode::Simulated, Mode::Paper],
         };
         self.store.turn(batch, keyring).await
     }

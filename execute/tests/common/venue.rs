@@ -527,6 +527,9 @@ impl MarketData for FakeVenue {
     }
 
     async fn book(&self, asset: &AssetId) -> Result<Option<Book>, VenueError> {
+        if !self.ask("book", None).await {
+            return Err(silent("/book"));
+        }
         let Some(bid) = self.lock().bid else { return Ok(None) };
         let book = serde_json::json!({
             "market": super::condition(1), "asset_id": asset, "timestamp": "1790000000000", "hash": "",

@@ -9,7 +9,7 @@ use eventlog::{
     memory::{MemoryLog, MemoryOptions},
 };
 use execute::{
-    ExecuteError, Keyring, MemoryStore, Settings, Stage, Venues,
+    ExecuteError, Keyring, MemoryStore, PaperVenue, Settings, Stage, Venues,
     core::{Attempt, gate::head_of},
     store::SealedConnection,
 };
@@ -116,7 +116,9 @@ impl World {
     pub fn stage(&self, store: &MemoryStore, venue: &FakeVenue) -> Stage {
         let (exchange, issuer, market) =
             (Arc::new(venue.clone()), Arc::new(venue.clone()), Arc::new(venue.clone()));
-        let mut venues = Venues::one(Mode::Simulated, exchange, issuer, market);
+        let paper = PaperVenue::new(Arc::new(store.clone()));
+        let mut venues =
+            Venues::one(Mode::Simulated, exchange, issuer, market).with(Mode::Paper, Arc::new(paper));
         if let Some(channel) = &self.channel {
             venues = venues.with_channel(Mode::Simulated, Arc::new(channel.clone()));
         }

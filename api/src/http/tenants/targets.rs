@@ -226,6 +226,10 @@ pub(super) struct NewTarget {
     /// How it is mirrored; what is not set has its default, and the sizing is `min_bet`.
     #[serde(default)]
     settings: Settings,
+    /// Whether its copies are real: `paper` fills them against the recorded book, and nothing leaves. What the
+    /// installation is for, where it is not given.
+    #[schema(value_type = Option<ModeWord>)]
+    mode: Option<Mode>,
 }
 
 /// Follows a wallet. One that is followed already stays as it is, its settings too; one that is being wound down is
@@ -237,7 +241,7 @@ pub(super) struct NewTarget {
             headers(("ETag" = String, description = "The revision."), ("Location" = String, description = "Its address."))),
         (status = 200, description = "It was followed already, or is again.", body = TargetBody,
             headers(("ETag" = String, description = "The revision."))),
-        (status = 409, description = "It is followed in another mode.", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "It is followed in another mode, or that mode is not served here.", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn create(
@@ -247,7 +251,8 @@ pub(super) async fn create(
 ) -> Result<Response, Problem> {
     let settings = policy::apply_settings(&policy::with_sizing(Sizing::MinBet), &new.settings.pairs());
     let policy = settings.map_err(crate::AccountError::from)?;
-    let (target, added) = state.accounts.target_add(tenant, new.wallet, state.mode, policy).await?;
+    let mode = new.mode.unwrap_or_else(|| state.accounts.usual_mode());
+    let (target, added) = state.accounts.target_add(tenant, new.wallet, mode, policy).await?;
     let body = (etag(target.revision), Json(TargetBody::from(&target)));
     let location = format!("/api/v1/poly/copy-trade/targets/{}", target.row);
     Ok(match added {

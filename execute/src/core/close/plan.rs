@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use schemas::{
-    OrderType, Price, Round, Shares, Timestamp, Usdc,
-    events::{IntentHead, MarketFacts},
+    Mode, OrderType, Price, Round, Shares, Timestamp, Usdc,
+    events::{BookSnapshot, IntentHead, MarketFacts},
 };
 
 use super::{
@@ -46,6 +46,8 @@ pub struct Market {
     pub facts: Option<MarketFacts>,
     /// The best bid.
     pub bid: Bid,
+    /// The whole book, of a close on paper.
+    pub book: Option<BookSnapshot>,
     /// Whether the market is resolved.
     pub ended: bool,
     /// The token's balance of the wallet.
@@ -86,6 +88,8 @@ pub struct Sale {
     pub expires_at: Option<Timestamp>,
     /// Whether the price does not go lower.
     pub at_floor: bool,
+    /// On paper: the book that it is filled against.
+    pub book: Option<BookSnapshot>,
     /// The close once it is made.
     pub made: Box<Close>,
 }
@@ -117,7 +121,7 @@ pub struct Plan {
 pub struct Lacks {
     /// The market's facts.
     pub facts: bool,
-    /// The best bid.
+    /// The best bid, and on paper the book.
     pub bid: bool,
     /// Whether the market is resolved, and what the wallet holds.
     pub doubts: bool,
@@ -130,10 +134,21 @@ pub fn lacks(close: &Close) -> Lacks {
     let price = newest.intent.sale_price.is_none() && close.found_price.is_none();
     Lacks {
         facts: facts || close.doubts,
-        bid: price || close.stepped_at.is_some(),
+        bid: price || close.stepped_at.is_some() || lacks_book(close, newest, None),
         // A market without facts, or without bids, may be one that has ended.
         doubts: facts || price || close.doubts || close.short.is_some(),
     }
+}
+
+/// On paper: the book that the next attempt is filled against. The first at new terms has the one that was recorded when
+/// it was decided, later ones what is bid by then.
+fn book_of<'b>(close: &Close, newest: &'b Due, read: Option<&'b BookSnapshot>) -> Option<&'b BookSnapshot> {
+    let recorded = newest.intent.book.as_ref().filter(|_| close.stepped_at.is_none());
+    recorded.or(read).filter(|_| close.name.mode == Mode::Paper)
+}
+
+fn lacks_book(close: &Close, newest: &Due, read: Option<&BookSnapshot>) -> bool {
+    close.name.mode == Mode::Paper && book_of(close, newest, read).is_none()
 }
 
 /// The newest facts that came with a due, unless others were read.
@@ -316,6 +331,9 @@ fn next(close: &mut Close, view: &View<'_>, ended: &mut Vec<Due>) -> Next {
         close.next_look_at = close.short.map(|s| s.since.plus(LOOKS_APART).max(now.plus(STEP)));
         return Next::Wait;
     }
+    if lacks_book(close, &newest, view.market.book.as_ref()) {
+        return wait_for_data(close, now);
+    }
     sell(close, &newest, facts, sale, shares, view)
 }
 
@@ -392,6 +410,7 @@ fn sell(
         order_type: if rests { OrderType::Gtd } else { OrderType::Fak },
         expires_at: rests.then(|| Timestamp::from_secs(now.plus(REST).secs().saturating_add(1))),
         at_floor: rung.is_lowest,
+        book: book_of(close, newest, view.market.book.as_ref()).cloned(),
         made: Box::new(made),
     }))
 }

@@ -269,7 +269,7 @@ async fn read_tenants(
             Allowed::Connection { billing_account_id, id, address, signature_type, funder, approved } => {
                 let connection = Connection { id, address, signature_type, funder, approved };
                 for snapshot in of_account(snapshots, Some(billing_account_id)) {
-                    snapshot.connection = Some(connection.clone());
+                    snapshot.connect(&connection);
                 }
             }
             Allowed::Grant { billing_account_id, grant } => {

@@ -7,6 +7,7 @@ mod closes;
 mod following;
 mod gate;
 mod ledger;
+mod paper;
 mod rows;
 
 use std::{collections::BTreeMap, fmt, time::Duration};

@@ -108,7 +108,9 @@ macro_rules! columns {
             $prefix,
             "is_final, ",
             $prefix,
-            "note"
+            "note, ",
+            $prefix,
+            "book"
         )
     };
 }
