@@ -237,6 +237,24 @@ async fn a_death_between_the_answer_and_its_record_fills_the_order_once() {
 }
 
 #[tokio::test]
+async fn a_ledger_that_does_not_answer_is_asked_again() {
+    let (world, tenant) = world();
+    let _executor = world.start_with(|store, _| {
+        let asked = AtomicU32::new(0);
+        store.on_call(Some(Arc::new(move |call| match call {
+            "paper_attempt" if asked.fetch_add(1, Ordering::SeqCst) < 3 => Fate::LostAfter,
+            _ => Fate::Fine,
+        })));
+    });
+    let order = buy(&tenant, 1, "10", "0.42", Some(book(&[], &[("0.40", "100")])));
+    let order = placed(&world, order, OrderStatus::Filled).await;
+    assert_eq!((order.filled_shares, order.attempt), (shares("10"), 0));
+    let doubted = world.events().iter().any(|e| e.status == OrderStatus::Unknown);
+    assert!(!doubted, "reading the ledger leaves nothing in doubt");
+    nothing_left_the_process(&world);
+}
+
+#[tokio::test]
 async fn what_is_left_of_an_outage_expires_on_paper_too() {
     let (world, tenant) = world();
     let executor = world.start_with(|store, _| {

@@ -1,6 +1,6 @@
 //! What the paper venue answers: the port of a real one, the ledger in place of its books, and no socket.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use schemas::{AssetId, ConditionId, OrderId, Shares, Side, SignatureType, Timestamp, Usdc};
@@ -20,6 +20,9 @@ use crate::{
 
 /// What a paper wallet begins with.
 pub const PAPER_BALANCE: Usdc = Usdc::from_units(10_000);
+
+/// How long to come back after where the ledger does not answer.
+const COME_BACK: Duration = Duration::from_secs(1);
 
 /// The paper venue, over the ledger whose orders it fills.
 #[derive(Clone)]
@@ -90,7 +93,11 @@ impl Exchange for PaperVenue {
         let attempt = match self.ledger.paper_attempt(id).await {
             Ok(Some(attempt)) if attempt.body.as_ref().is_some_and(|b| b.0 == body) => attempt,
             Ok(_) => return refused("these are not the bytes that were committed", RejectCause::Other),
-            Err(error) => return SubmitOutcome::Unknown { why: error.to_string() },
+            // Nothing was done: a post is only read.
+            Err(error) => {
+                let (status, after, why) = (503, Some(COME_BACK), error.to_string());
+                return SubmitOutcome::RetryLater { status, after, why };
+            }
         };
         match PaperOrder::of(&attempt) {
             Some(order) if order.landed() => SubmitOutcome::AlreadyLanded,

@@ -2,7 +2,7 @@
 //! after an effect that leaves it.
 //!
 //! Every effect of the stage passes through one of its ports, so the steps of an order's life are the calls of the
-//! ports, and [`STEPS`] names them. `tests/crashes.rs` starts the process over and over.
+//! ports, and [`STEPS`] names them. `tests/whole/crashes.rs` starts the process over and over.
 
 pub mod field;
 mod log;

@@ -1,7 +1,6 @@
 //! The recorded tape, from end to end: every distinct fill of a followed wallet ends in exactly one decision per tenant,
 //! placed ones in exactly one order at the venue, the tables say the same, and replay gives the same bytes; on the
 //! SQLite log and on real Kafka, with stages killed, doubled, paused and resumed.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use system_tests::{
     mirror::Mirror,
 };
 
-const BINARY: &str = env!("CARGO_BIN_EXE_polymirror-under-test");
+use crate::BINARY;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_fill_is_mirrored_once_on_the_sqlite_log() {

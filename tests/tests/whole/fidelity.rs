@@ -1,6 +1,5 @@
 //! Every sizing on recorded trades: for each tenant the fidelity ledger sums to all of the fills that it followed, and
 //! says what became of each (`design.md`, invariant 2). The printed tables are those of `docs/fidelity.md`.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,15 +9,16 @@ use system_tests::{
     tape::Tape,
 };
 
-const BINARY: &str = env!("CARGO_BIN_EXE_polymirror-under-test");
+use crate::BINARY;
 
-/// A tenant for each sizing, everything else at its default where the sizing has one.
-const SIZINGS: [Policy; 7] = [
+/// A tenant for each sizing, everything else at its default where the sizing has one; and one on paper.
+const SIZINGS: [Policy; 8] = [
     ("auto", &["--set", "sizing=auto"]),
     ("fixed", &["--set", "sizing=fixed", "--set", "usdc_per_trade=5"]),
     ("gap", &["--set", "sizing=position_gap", "--set", "range_max=1000", "--set", "max_alloc=25"]),
     ("exact", &["--set", "sizing=mirror_fill_exact"]),
     ("min_bet", &["--set", "sizing=min_bet"]),
+    ("paper", &["--mode", "paper", "--set", "sizing=min_bet"]),
     ("ratio", &["--set", "sizing=ratio", "--set", "ratio=0.1"]),
     ("scaled", &["--set", "sizing=target_percentile_scaled"]),
 ];
@@ -31,6 +31,8 @@ async fn every_fill_is_accounted_for(tape: Tape, speed: u32) {
     let errors: Vec<_> =
         ledger.values().flat_map(BTreeMap::keys).filter(|c| c.starts_with("error")).collect();
     assert!(errors.is_empty(), "decisions that could not be made: {errors:?}");
+    let on_paper = ledger["paper"].get("placed: filled").copied().unwrap_or_default();
+    assert!(on_paper > 0, "nothing was filled on paper: {:?}", ledger["paper"]);
 }
 
 fn print(ledger: &BTreeMap<String, BTreeMap<String, usize>>) {
