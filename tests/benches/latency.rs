@@ -201,7 +201,8 @@ async fn steps(
         add(1, "cut to the gate", created - decided);
         add(2, "gate to the request", sent - created);
         add(3, "request to the venue", received - sent);
-        add(4, "**seen to the venue**", received - observed);
+        add(4, "intent to the request", sent - decided);
+        add(5, "**seen to the venue**", received - observed);
     }
     out
 }
