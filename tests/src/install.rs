@@ -106,6 +106,13 @@ impl Install {
         command
     }
 
+    /// A variable that its processes are given.
+    pub fn variable(&self, name: &str) -> String {
+        let command = self.command(&[]);
+        let found = command.get_envs().find(|(key, _)| *key == name).and_then(|(_, value)| value);
+        found.unwrap_or_else(|| panic!("{name} is not set")).to_str().unwrap().to_owned()
+    }
+
     /// Runs a command to its end.
     pub fn run(&self, args: &[&str]) -> Output {
         self.command(args).output().unwrap()

@@ -267,6 +267,75 @@ pub async fn the_budget_is_what_the_venue_says(admin: &PgPool, venue: &[OrderVie
     )
 }
 
+/// How an order ended, by the ledger and by the venue alike.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    pub order_id: Option<String>,
+    /// By the ledger.
+    pub status: String,
+    pub shares: i64,
+    pub filled: i64,
+    /// How the venue calls it; absent where it never came there.
+    pub at_venue: Option<String>,
+    /// In how many parts it filled.
+    pub parts: usize,
+}
+
+/// Every order has ended, as the venue holds it: in the same state, with as much filled, as much left, and every trade
+/// settled; and what the venue never had came to nothing.
+pub async fn every_order_ends_as_the_venue_holds_it(admin: &PgPool, venue: &[OrderView]) -> Vec<Ended> {
+    let rows = sqlx::query(
+        "select order_id, status, is_final, shares, filled_shares, confirmed_shares, idempotency_key
+         from execution.orders order by idempotency_key, attempt",
+    )
+    .fetch_all(admin)
+    .await
+    .unwrap();
+    let at_venue: BTreeMap<String, &OrderView> = venue.iter().map(|o| (o.id.to_string(), o)).collect();
+    let ended = |row: &sqlx::postgres::PgRow| {
+        let (key, status): (String, String) = (row.get("idempotency_key"), row.get("status"));
+        let micro = |column: &str| row.get::<i64, _>(column);
+        let (shares, filled) = (micro("shares"), micro("filled_shares"));
+        assert!(row.get::<bool, _>("is_final"), "{key} ({status}) has not ended");
+        assert_eq!(micro("confirmed_shares"), filled, "{key} ({status}) is not settled");
+        let order_id = row.get::<Option<String>, _>("order_id");
+        let held = order_id.as_ref().and_then(|id| at_venue.get(id).copied());
+        let Some(order) = held else {
+            // A cancel that comes before an order was sent ends it, and so does its age.
+            assert!(
+                ["rejected", "denied", "expired", "cancelled"].contains(&status.as_str()) && filled == 0,
+                "{key} is {status} with {filled} filled, and the venue does not have it"
+            );
+            return Ended { order_id, status, shares, filled, at_venue: None, parts: 0 };
+        };
+        let expected = match order.status.as_str() {
+            "MATCHED" => "filled",
+            "CANCELED_EXPIRED_ORDER" => "expired",
+            word if word.starts_with("CANCELED") => "cancelled",
+            other => panic!("{key} ({status}) is still {other} at the venue"),
+        };
+        assert_eq!(status, expected, "{key} is {} at the venue", order.status);
+        assert_eq!(filled, order.matched.micro(), "{key} ({status}) has other fills at the venue");
+        let asked = if order.side == Side::Buy { order.taker_amount } else { order.maker_amount };
+        assert_eq!(shares - filled, asked - order.matched.micro(), "{key} ({status}) has another rest there");
+        let parts = order.trades.len();
+        Ended { order_id, status, shares, filled, at_venue: Some(order.status.clone()), parts }
+    };
+    rows.iter().map(ended).collect()
+}
+
+/// No order was given up that was, or came, to the venue after all: that is an alarm (`behaviour.md` 6.4), and at a venue
+/// where nothing lands late it is a bug.
+pub async fn nothing_was_given_up_too_early(admin: &PgPool) {
+    let late: Vec<String> = sqlx::query_scalar(
+        "select idempotency_key from execution.orders where cancel_cause = 'late_landing'",
+    )
+    .fetch_all(admin)
+    .await
+    .unwrap();
+    assert!(late.is_empty(), "given up, and at the venue all the same: {late:?}");
+}
+
 /// The tables built from the log say the same as the ledger.
 pub async fn the_tables_say_the_same(admin: &PgPool, attempts: &[Attempted]) {
     let rows =

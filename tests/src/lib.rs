@@ -15,7 +15,10 @@
 )]
 
 pub mod crash;
+pub mod executor;
 pub mod install;
 pub mod judge;
 pub mod mirror;
+pub mod outcomes;
+pub mod pace;
 pub mod tape;

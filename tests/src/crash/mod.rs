@@ -10,24 +10,18 @@ mod points;
 mod store;
 mod venue;
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use ::venue::{
-    http::{Clob, Endpoints, HttpSettings, PublicData},
-    signing::ExchangeTable,
-};
-use eventlog::{
-    Expected, VenueKind,
-    kafka::{KafkaConfig, KafkaLog},
-};
-use execute::{Keyring, PostgresStore, SealingKey, Settings, Stage, Venues};
+use ::venue::http::HttpSettings;
+use eventlog::kafka::{KafkaConfig, KafkaLog};
+use execute::{Settings, Stage, Venues};
 use runtime::{Board, Chance, Stop, SystemClock};
-use schemas::{Mode, codec::Codec};
-use sqlx::postgres::PgConnectOptions;
+use schemas::Mode;
 use tracing_subscriber::EnvFilter;
 
 use self::points::Points;
 pub use self::points::{KillAt, STEPS, When};
+use crate::executor::{EXPECTED, Ports};
 
 /// The variable that holds a [`KillAt`].
 pub const KILL_AT: &str = "POLYMIRROR_KILL_AT";
@@ -46,31 +40,17 @@ async fn execute() {
     let variable = |name: &str| std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set"));
     let points = Points::new(std::env::var(KILL_AT).ok().map(|at| at.parse().unwrap()));
     let (clock, chance) = (SystemClock::shared(), Chance::system());
-    let codec = Codec::bundled().unwrap();
-    let expected = Expected {
-        venue: VenueKind::Simulator,
-        wallet_partitions: 8,
-        account_partitions: 8,
-        market_partitions: 4,
-        log_id: None,
-    };
     let kafka =
         KafkaConfig::new(variable("POLYMIRROR_KAFKA")).with_prefix(variable("POLYMIRROR_KAFKA_PREFIX"));
-    let log = KafkaLog::open(kafka, &expected, clock.clone(), &chance).await.unwrap();
-    let database: PgConnectOptions = variable("DATABASE_URL").parse().unwrap();
-    let database = database.username("executor").password(&variable("POLYMIRROR_DB_PASSWORD_EXECUTOR"));
-    let inner = PostgresStore::new(database, 8, codec.clone());
-    let simulator = variable("POLYMIRROR_SIMULATOR");
-    let clob = Arc::new(Clob::new(&simulator, HttpSettings::default()).unwrap());
+    let log = KafkaLog::open(kafka, &EXPECTED, clock.clone(), &chance).await.unwrap();
+    let Ports { store: inner, clob, market, keyring, codec } =
+        Ports::of(variable, 8, HttpSettings::default());
     let clob = Arc::new(venue::AtSteps { inner: clob, points: points.clone() });
-    let market = PublicData::new(&Endpoints::all_at(&simulator), HttpSettings::default()).unwrap();
-    let data = variable("POLYMIRROR_DATA_DIR");
-    let sealing = SealingKey::from_file(&Path::new(&data).join("sealing.key")).unwrap();
     let stage = Stage {
         log: Arc::new(log::AtSteps { inner: Arc::new(log), points: points.clone() }),
         store: Arc::new(store::AtSteps { inner, points }),
-        venues: Venues::one(Mode::Simulated, clob.clone(), clob, Arc::new(market)),
-        keyring: Keyring::new(sealing, ExchangeTable::default()),
+        venues: Venues::one(Mode::Simulated, clob.clone(), clob, market),
+        keyring,
         clock,
         chance,
         board: Board::new(),
