@@ -173,7 +173,6 @@ fn unclear<'e>(answers: &Answers, ended: &'e [Ended]) -> BTreeMap<&'e str, usize
 async fn under_recorded_errors_every_order_ends_in_the_state_the_venue_holds() {
     let test = "under_recorded_errors_every_order_ends_in_the_state_the_venue_holds";
     let Some(data) = testkit::shared_dir(test, "data") else { return };
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let dir = data.join("order-outcomes");
     let recorded = Outcomes::load(&dir.join("bot_orders.csv.gz")).unwrap();
     let lives = Lives::load(&dir);
@@ -211,6 +210,9 @@ async fn under_recorded_errors_every_order_ends_in_the_state_the_venue_holds() {
         let off = came.here.abs_diff(mean);
         assert!(off * off <= 16 * mean.max(1), "{name}: {came:?}, and {mean} were expected");
     }
+    // A tenant whose orders are refused five times in a row is paused (`behaviour.md` 6.8): by chance, one or two are.
+    let denied = ends.get("denied").map_or(0, |came| came.here);
+    assert!(denied * 20 < orders, "{denied} orders never went to the venue: this run proves little");
     for name in
         ["filled", "expired", "cancelled", "rejected", "expired, filled in part", "filled in several parts"]
     {

@@ -27,6 +27,7 @@ use simulator::{Fault, Options, Simulator, Weather};
 use sqlx::{PgPool, Row};
 use testkit::wait_for;
 use tokio::task::JoinHandle;
+use tracing_subscriber::EnvFilter;
 use uuid::Uuid;
 use venue::{
     http::{Endpoints, HttpSettings},
@@ -57,6 +58,9 @@ const PATIENCE: Duration = Duration::from_secs(240);
 const ANSWERED_WITHIN: Duration = Duration::from_secs(2);
 /// How long the venue is silent where nobody answers in time, by the machine's clock.
 const SILENT: Duration = Duration::from_secs(3);
+/// So many orders may wait for their answer while the clock runs fast. When more do, this machine is slow, and not the
+/// venue: the clock runs at the machine's pace until it has caught up, or orders would be too old before they are sent.
+const BEHIND: usize = 24;
 /// Orders of one tenant, at most: the daily cap is 5,000 dollars, and the largest orders cost 98.
 const EACH: usize = 50;
 
@@ -79,7 +83,15 @@ fn silent(mut fault: Fault) -> Fault {
 
 /// Places the orders of these lives under a weather, and follows them until every one of them has ended and all of it
 /// was told. Some faults come once for sure, besides what the weather brings.
+///
+/// The executor's log is on standard error, as far as `RUST_LOG` asks for it.
 pub async fn replay(lives: &[Life], mut weather: Weather, once: Vec<Fault>, binary: &str) -> Run {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::from_default_env())
+        .with_ansi(false)
+        .with_writer(std::io::stderr)
+        .try_init();
     for spell in &mut weather.spells {
         spell.fault = silent(spell.fault.clone());
     }
@@ -109,8 +121,7 @@ pub async fn replay(lives: &[Life], mut weather: Weather, once: Vec<Fault>, bina
         owned == i64::from(EXPECTED.account_partitions)
     })
     .await;
-    pace.times(TIMES);
-    publish(&log, &pace, &story).await;
+    publish(&log, &pace, &story, &admin, &executor).await;
     ended(&admin, &simulator, story.placed.len(), &executor).await;
     let answers = executor.stop().await;
     told(&admin, &simulator).await;
@@ -155,14 +166,22 @@ async fn tenants(install: &Install, admin: &PgPool, many: usize) -> Vec<Tenant> 
     tenants
 }
 
-/// Publishes each intent at its time, as decide would.
-async fn publish(log: &Arc<dyn Log>, pace: &Pace, story: &Story) {
+/// Publishes each intent at its time, as decide would, on a clock that runs as fast as execute keeps up with.
+async fn publish(log: &Arc<dyn Log>, pace: &Pace, story: &Story, admin: &PgPool, executor: &Executor) {
     let codec = Codec::bundled().unwrap();
+    let mut published = 0;
+    pace.times(TIMES);
     for (at, intent) in &story.intents {
+        if executor.witness.answered() + BEHIND < published {
+            pace.times(1);
+            answered(admin, published - BEHIND / 2).await;
+            pace.times(TIMES);
+        }
         let early = at.since(pace.now());
         if !early.is_zero() {
             pace.sleep(early).await;
         }
+        published += usize::from(matches!(intent, IntentsEvent::PlaceIntent(_)));
         let account = execute::core::gate::head_of(intent).billing_account_id.to_string();
         let made = match intent {
             IntentsEvent::PlaceIntent(place) => record(&codec, &account, place, *at, None),
@@ -173,6 +192,19 @@ async fn publish(log: &Arc<dyn Log>, pace: &Pace, story: &Story) {
         let written = log.append(vec![Append { to, record: made.unwrap().0 }]).await;
         assert!(matches!(written, Written::Done(_)), "{written:?}");
     }
+    pace.times(1);
+    answered(admin, published).await;
+    pace.times(TIMES);
+}
+
+/// Waits until so many orders were answered, or came to nothing before they were sent.
+async fn answered(admin: &PgPool, orders: usize) {
+    let orders = i64::try_from(orders).unwrap();
+    wait_for("execute to keep up", PATIENCE, async || {
+        let over = "select count(*) from execution.orders where status not in ('reserved', 'submitted')";
+        count(admin, over).await >= orders
+    })
+    .await;
 }
 
 /// Waits until every order has ended, and every trade of it is settled.
@@ -240,8 +272,8 @@ impl Executor {
             settings: Settings {
                 lease: usual.lease * TIMES,
                 renew: usual.renew * TIMES,
-                tick: usual.tick * TIMES / 4,
-                relay: usual.relay * TIMES / 4,
+                tick: usual.tick * TIMES / 2,
+                relay: usual.relay * TIMES / 2,
                 housekeeping: usual.housekeeping * TIMES,
                 drain: usual.drain * TIMES,
                 ..usual

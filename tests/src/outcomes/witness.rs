@@ -41,6 +41,11 @@ impl Witness {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How many orders were answered.
+    pub fn answered(&self) -> usize {
+        self.heard().answers.len()
+    }
+
     /// What was answered. Fails the test where an order was posted again with other bytes.
     pub fn answers(&self) -> Answers {
         let heard = self.heard();
