@@ -100,6 +100,25 @@ fn filled(world: &World, id: OrderId) -> Shares {
     attempt_of(world, id).filled_shares
 }
 
+/// A reading that nobody polls keeps the database connection that it has, or is just being given: with as many of these
+/// as there are connections, whoever waits for one waits for ever.
+#[tokio::test]
+async fn the_list_is_read_on_while_what_was_heard_waits_for_the_database() {
+    let (world, _, executor, channel, ids, asked) = resting(3).await;
+    let (frame, listed) = (world.venue.frame(ids[0], "UPDATE"), asked.clone());
+    executor.store.on_call(Some(Arc::new(move |name| match name {
+        // Something is heard while the database is asked what rests, to compare the list with it.
+        "resting" => {
+            channel.tell(&frame);
+            Fate::Fine
+        }
+        "by_order_id" if listed.count("open_orders") == 0 => Fate::LostBefore,
+        _ => Fate::Fine,
+    })));
+    world.until("the list is read", secs(60), || asked.count("open_orders") > 0).await;
+    executor.stop(&world).await;
+}
+
 #[tokio::test]
 async fn what_the_venue_tells_is_looked_at_at_once() {
     let (world, _, executor, channel, ids, asked) = resting(3).await;

@@ -17,10 +17,12 @@ use std::{
     time::Duration,
 };
 
-use futures_util::future::BoxFuture;
 use runtime::Stop;
 use schemas::{Mode, OrderId, Shares};
-use tokio::{sync::Notify, task::JoinHandle};
+use tokio::{
+    sync::Notify,
+    task::{JoinHandle, JoinSet},
+};
 use uuid::Uuid;
 use venue::{
     port::{Exchange, OpenOrdersQuery, UserEvent, UserStream},
@@ -165,14 +167,16 @@ async fn follow(desk: Desk, connection: Uuid, mode: Mode) {
         deaf_at: None,
     };
     let mut stream = channel.open(&creds);
-    // The list is read beside the stream: what happens meanwhile is heard meanwhile.
-    let mut listing: Option<BoxFuture<'_, Option<Vec<OrderId>>>> = None;
+    // The list is read beside the stream: what happens meanwhile is heard meanwhile. By a task of its own, for it may hold
+    // a connection of the database, or be the next to be given one, and must go on while what was heard waits for one.
+    let mut listing = JoinSet::new();
     let mut list_at = None;
     loop {
         let now = stage.clock.monotonic();
-        if listing.is_none() && list_at.is_some_and(|at| at <= now) {
+        if listing.is_empty() && list_at.is_some_and(|at| at <= now) {
             list_at = Some(now.saturating_add(LIST));
-            listing = Some(Box::pin(compare(&desk, (connection, mode), &*exchange, &creds)));
+            let (desk, exchange, creds) = (desk.clone(), exchange.clone(), creds.clone());
+            listing.spawn(async move { compare(&desk, (connection, mode), &*exchange, &creds).await });
         }
         let wait = list_at.unwrap_or(now.saturating_add(LIST)).saturating_sub(now);
         tokio::select! {
@@ -183,20 +187,16 @@ async fn follow(desk: Desk, connection: Uuid, mode: Mode) {
                 }
                 if matches!(event, UserEvent::Gap { .. }) {
                     // Without a stream the list is not what keeps orders fresh.
-                    (list_at, listing) = (None, None);
+                    (list_at, listing) = (None, JoinSet::new());
                 }
                 ear.hear(event).await;
             }
-            differ = async {
-                match listing.as_mut() {
-                    Some(listing) => listing.await,
-                    None => std::future::pending().await,
-                }
-            } => {
-                listing = None;
-                ear.compared(differ, &mut *stream);
-            }
-            () = stage.clock.sleep(wait), if listing.is_none() => {}
+            Some(compared) = listing.join_next() => match compared {
+                Ok(differ) => ear.compared(differ, &mut *stream),
+                // A comparison that panics is a bug, and must not pass in silence.
+                Err(died) => std::panic::resume_unwind(died.into_panic()),
+            },
+            () = stage.clock.sleep(wait), if listing.is_empty() => {}
         }
     }
 }
