@@ -13,7 +13,8 @@
 //! sure, so that a short run meets each of them (the table shows what was added), and the six orders that were cancelled
 //! are in every run. Of what nobody could know (a 500, a
 //! broken connection) every second one has landed. A connection that could not be made is, for the simulator, one that
-//! broke before the order was taken. The recorded bot took a 500 or a timeout for a refusal; execute asks until it knows.
+//! broke before the order was taken. The recorded bot took a 500 or a timeout for a refusal; execute asks until it knows, and where it was
+//! too late to post the same bytes again (a slow machine), until they can no longer land.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::collections::BTreeMap;
