@@ -5,5 +5,6 @@
 mod crashes;
 mod fidelity;
 mod nobel;
+mod outcomes;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_polymirror-under-test");

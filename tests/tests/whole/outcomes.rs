@@ -4,18 +4,19 @@
 //!
 //! Real are execute, its ledger on Postgres, the SQLite log, HTTP and the user stream over sockets, and project as a
 //! process. Not real is the time between: orders that expire take five minutes, so venue and executor share a clock
-//! that runs twenty times as fast as the machine's. (The simulation, `tests/simulation`, has virtual time, and neither a
+//! that runs up to 25 times as fast as the machine's. (The simulation, `tests/simulation`, has virtual time, and neither a
 //! wire nor a database: what a client makes of a broken connection or of a 500 is the subject here.)
 //!
 //! `make test` takes every tenth order of the recording; `POLYMIRROR_OUTCOMES=3123` all of them. Which post meets which
 //! error is drawn by a seed from its bytes, so the shares of a run differ from the recorded ones as draws do, and the
 //! test says no beyond four standard deviations. Errors that came less than forty times in the recording come once for
 //! sure, so that a short run meets each of them (the table shows what was added), and the six orders that were cancelled
-//! are in every run. Of what nobody could know (a 500, a
-//! broken connection) every second one has landed. A connection that could not be made is, for the simulator, one that
-//! broke before the order was taken. The recorded bot took a 500 or a timeout for a refusal; execute asks until it knows, and where it was
-//! too late to post the same bytes again (a slow machine), until they can no longer land.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+//! are in every run.
+//!
+//! Of what nobody could know (a 500, a broken connection) every second one has landed. A connection that could not be made
+//! is, for the simulator, one that broke before the order was taken. The recorded bot took a 500 or a timeout for a
+//! refusal; execute asks until it knows, and where it was too late to post the same bytes again (a slow machine), until
+//! they can no longer land.
 
 use std::collections::BTreeMap;
 
@@ -33,7 +34,7 @@ use system_tests::{
 };
 use venue::outcome::SubmitOutcome;
 
-const BINARY: &str = env!("CARGO_BIN_EXE_polymirror-under-test");
+use crate::BINARY;
 
 /// Orders of a usual run: a tenth of the recording.
 const ORDERS: usize = 312;
