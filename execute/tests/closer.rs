@@ -422,6 +422,35 @@ async fn a_resolved_market_ends_a_close() {
     check(&world);
 }
 
+#[tokio::test]
+async fn a_resolution_alone_ends_a_close_that_rests_and_one_that_gathers() {
+    let (world, tenant, executor) = holding().await;
+    // A quarter of a dollar gathers, and is tried for nothing.
+    let small = tenant.close(2, 1, 50, "0.50");
+    world.publish(small.clone()).await;
+    world.until("it is due", SOON, || dues(&world).len() == 1).await;
+    world.pass(secs(600)).await;
+    assert!(attempts(&world, &small).is_empty());
+    world.venue.resolve(&[0, 1_000_000]);
+    ends(&world, "its end is told", secs(600)).await;
+    assert_eq!(dues(&world)[0].ended, Some(End::MarketEnded));
+    // The venue refuses nothing, and takes nothing off by itself.
+    world.venue.resolve(&[]);
+    world.venue.script(vec![NOTHING_TO_TAKE; 5]);
+    let close = tenant.close(3, 1, 1, "0.50");
+    world.publish(close.clone()).await;
+    let rests = || attempts(&world, &close).last().is_some_and(|a| a.status == OrderStatus::Open);
+    world.until("it rests", secs(300), rests).await;
+    world.venue.resolve(&[0, 1_000_000]);
+    ends(&world, "its end is told", secs(400)).await;
+    assert!(dues(&world).iter().all(|d| d.ended == Some(End::MarketEnded)));
+    let last = attempts(&world, &close).pop().unwrap();
+    assert_eq!((last.status, last.reason.as_deref()), (OrderStatus::Cancelled, Some("market_ended")));
+    assert_eq!(world.venue.cancels().len(), 1);
+    executor.stop(&world).await;
+    check(&world);
+}
+
 /// A BUY that is there, one that rests, a part sold, an amendment, and then everything.
 async fn tell(world: &World) -> Tenant {
     let tenant = world.add(1);

@@ -148,7 +148,7 @@ fn attempt(
         Ok(authorised) => {
             let row = build_or_reject(snapshot, &line, &sale.facts, &authorised, shown, keys)?;
             // One that cannot be built has ended, and nobody else says so.
-            let next_look_at = if row.is_final { sale.made.not_before } else { None };
+            let next_look_at = if row.is_final { sale.made.not_before } else { sale.made.next_look_at };
             (Some(row), Close { next_look_at, ..*sale.made })
         }
         Err(denial) => {

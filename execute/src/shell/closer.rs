@@ -103,7 +103,7 @@ async fn turn(desk: &Desk, closes: &[(CloseName, ConditionId, Market)]) -> Resul
 
 /// Reads what a close lacks.
 async fn read(stage: &Stage, close: &Close) -> Market {
-    let lacks = lacks(close);
+    let lacks = lacks(close, stage.clock.now());
     let mut market = Market::default();
     if lacks.facts {
         market.facts = facts(stage, close.condition_id).await;
@@ -111,8 +111,10 @@ async fn read(stage: &Stage, close: &Close) -> Market {
     if lacks.bid {
         market.bid = best_bid(stage, &close.name.asset).await;
     }
-    if lacks.doubts {
+    if lacks.ended {
         market.ended = is_resolved(stage, close.condition_id, stage.clock.now()).await;
+    }
+    if lacks.balance {
         let version = market.facts.as_ref().or(close.facts.as_ref()).map_or(MarketVersion::V1, |f| f.version);
         market.balance = balance(stage, &close.name, version).await;
     }

@@ -30,8 +30,9 @@
 //! - **One at a time.** The next attempt exists only when none of the position's SELLs is alive, so the fills of all of
 //!   them are known, and it asks for no more than is still due.
 //! - **How it ends.** A due is `filled`; or `dust`, where less than 0.01 share is left to sell; or `external_close`, where
-//!   the wallet lacks confirmed shares in two looks that lie 60 seconds apart; or `market_ended`; or it is dropped, where
-//!   its SELL was voided or the tenant keeps the position. Each end is told: by the attempts under its own key, else by
+//!   the wallet lacks confirmed shares in two looks that lie 60 seconds apart; or `market_ended`, where the venue tells what
+//!   its market pays, for which every close that is not over within 30 seconds asks at each look, what rests or still
+//!   gathers too; or it is dropped, where its SELL was voided or the tenant keeps the position. Each end is told: by the attempts under its own key, else by
 //!   a row of its own that was never sent ([`Note::SoldBy`] where another close's attempts sold it). One that is denied
 //!   is told once for each reason, and asked again every 30 seconds.
 //!

@@ -26,6 +26,11 @@ const LOOKS_APART: Duration = Duration::from_secs(60);
 const REFUSED_DOUBLINGS: i32 = 5;
 /// A close that waits for a BUY looks for itself so often, should nobody have told it.
 const LOOK_AT_BUYS: Duration = Duration::from_secs(15);
+/// A close that rests at the venue is looked at so often: its market may have ended without a word from there.
+const LOOK_AT_RESTING: Duration = Duration::from_secs(5 * 60);
+/// Due shares that are too few yet to be worth the while are looked at after a quarter of their age, at first and at most:
+/// nothing else would ever say that their market has ended.
+const LOOK_AT_GATHERED: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(3_600));
 
 /// What was read of the best bid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -119,20 +124,26 @@ pub struct Lacks {
     pub facts: bool,
     /// The best bid.
     pub bid: bool,
-    /// Whether the market is resolved, and what the wallet holds.
-    pub doubts: bool,
+    /// Whether the market is resolved.
+    pub ended: bool,
+    /// What the wallet holds.
+    pub balance: bool,
 }
 
 /// What is to be read before a close is looked at.
-pub fn lacks(close: &Close) -> Lacks {
+pub fn lacks(close: &Close, now: Timestamp) -> Lacks {
     let Some(newest) = close.wanted().next_back() else { return Lacks::default() };
     let facts = facts_of(close).is_none();
     let price = newest.intent.sale_price.is_none() && close.found_price.is_none();
+    // A market without facts, or without bids, may be one that has ended.
+    let doubts = facts || price || close.doubts || close.short.is_some();
+    // So may that of a close which did not get on at once: nothing but the outcome itself need ever say so.
+    let lasts = close.open().any(|due| now.since(due.created_at) >= STEP);
     Lacks {
         facts: facts || close.doubts,
         bid: price || close.stepped_at.is_some(),
-        // A market without facts, or without bids, may be one that has ended.
-        doubts: facts || price || close.doubts || close.short.is_some(),
+        ended: doubts || lasts,
+        balance: doubts,
     }
 }
 
@@ -269,8 +280,12 @@ fn next(close: &mut Close, view: &View<'_>, ended: &mut Vec<Due>) -> Next {
         return match () {
             () if alive.cancel_asked_at.is_some() => Next::Wait,
             () if dropped => Next::Cancel("dropped"),
+            () if rests && view.market.ended => Next::Cancel(End::MarketEnded.as_str()),
             () if rests && newest.is_some() && newest != close.terms => Next::Cancel("repriced"),
-            () => Next::Wait,
+            () => {
+                close.next_look_at = rests.then(|| now.plus(LOOK_AT_RESTING));
+                Next::Wait
+            }
         };
     }
     let waits_for_buys = close.wanted().any(|d| !d.awaits.is_empty());
@@ -291,7 +306,12 @@ fn next(close: &mut Close, view: &View<'_>, ended: &mut Vec<Due>) -> Next {
     let least = newest.intent.min_close_usdc.unwrap_or(MIN_CLOSE);
     let is_flat = close.wanted().any(|d| d.intent.flat);
     if !is_flat && sale.cost(size, Round::Down).unwrap_or(Usdc::ZERO) < least {
-        return looks_for_buys(close);
+        let (first, most) = LOOK_AT_GATHERED;
+        let age = close.wanted().next().map_or(Duration::ZERO, |oldest| now.since(oldest.created_at));
+        let gathered = now.plus((age / 4).clamp(first, most));
+        looks_for_buys(close);
+        close.next_look_at = Some(close.next_look_at.map_or(gathered, |at| at.min(gathered)));
+        return Next::Wait;
     }
     if is_dust(size) {
         close.end(|d| d.drop_cause.is_none() && d.awaits.is_empty(), End::Dust, ended);
@@ -380,7 +400,7 @@ fn sell(
         offered: close.counted,
         not_before: Some(not_before),
         denied: None,
-        next_look_at: None,
+        next_look_at: rests.then(|| now.plus(LOOK_AT_RESTING)),
         changed_at: now.max(close.changed_at),
         ..close.clone()
     };
