@@ -510,7 +510,7 @@ fn a_resolved_market_ends_what_is_due_in_it() {
 fn a_close_that_lasts_asks_whether_its_market_has_ended_whatever_it_waits_for() {
     let ended = Market { ended: true, ..Market::default() };
     let end = |row: &Attempt| (row.status, row.reason.clone().unwrap());
-    let over = (OrderStatus::Cancelled, "market_ended".to_owned());
+    let over = || (OrderStatus::Cancelled, "market_ended".to_owned());
     // Half a dollar gathers: nothing but the outcome will ever say that there is no more to come.
     let mut scene = Scene::holding("20");
     assert_eq!(scene.gate(scene.tenant.close(1, 1, 20, "0.50")), [Step::Owe(shares("1"))]);
@@ -521,7 +521,7 @@ fn a_close_that_lasts_asks_whether_its_market_has_ended_whatever_it_waits_for() 
     assert!(lack.ended && !lack.facts && !lack.bid && !lack.balance);
     assert!(scene.turn().is_empty());
     assert_eq!(scene.close().next_look_at, Some(scene.snapshot.now.plus(secs(3_600))));
-    assert_eq!(scene.turn_with(&ended).iter().map(end).collect::<Vec<_>>(), [over.clone()]);
+    assert_eq!(scene.turn_with(&ended).iter().map(end).collect::<Vec<_>>(), [over()]);
     assert_eq!(scene.close().next_look_at, None);
     // Nobody bids: the venue refuses nothing, for it is asked nothing.
     let mut scene = Scene::holding("4");
@@ -530,7 +530,7 @@ fn a_close_that_lasts_asks_whether_its_market_has_ended_whatever_it_waits_for() 
     scene.pass(300);
     assert!(lacks(scene.close(), scene.snapshot.now).ended);
     let told = scene.turn_with(&Market { bid: Bid::Nobody, ..ended.clone() });
-    assert_eq!(told.iter().map(end).collect::<Vec<_>>(), [over.clone()]);
+    assert_eq!(told.iter().map(end).collect::<Vec<_>>(), [over()]);
     // What rests there is taken off first: what it sold is known only then.
     let mut scene = Scene::holding("20");
     let tried = inserted(scene.gate(scene.tenant.close(1, 1, 1, "0.50"))).remove(0);
@@ -549,7 +549,28 @@ fn a_close_that_lasts_asks_whether_its_market_has_ended_whatever_it_waits_for() 
     assert_eq!(cancelling.cancel_cause.as_deref(), Some("market_ended"));
     scene.becomes(&cancelling, OrderStatus::Cancelled, "3");
     let told = scene.turn_with(&ended).remove(0);
-    assert_eq!((end(&told), told.shares), (over, shares("17")));
+    assert_eq!((end(&told), told.shares), (over(), shares("17")));
+}
+
+#[test]
+fn what_a_market_trades_under_ids_that_nobody_told_waits_and_is_not_missed() {
+    let mut scene = Scene::holding("20");
+    let first = inserted(scene.gate(scene.tenant.close(1, 1, 1, "0.50"))).remove(0);
+    scene.becomes(&first, OrderStatus::Rejected, "0");
+    let mut facts = common::facts(1);
+    facts.tokens[0].asset = common::asset(7, 1);
+    let gone = Market { facts: Some(facts), balance: Some(Shares::ZERO), ..Market::default() };
+    for _ in 0..5 {
+        scene.pass(45);
+        assert!(scene.turn_with(&gone).is_empty(), "neither sold under an id of before, nor given up");
+        let lack = lacks(scene.close(), scene.snapshot.now);
+        assert!(lack.facts && lack.ended && lack.balance && scene.close().next_look_at.is_some());
+    }
+    assert_eq!(scene.close().dues[0].ended, None);
+    // Under its old id it is sold again.
+    let back = Market { facts: Some(common::facts(1)), balance: Some(shares("20")), ..Market::default() };
+    scene.pass(45);
+    assert_eq!(scene.turn_with(&back)[0].shares, shares("20"));
 }
 
 #[test]

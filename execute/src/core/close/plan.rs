@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use schemas::{
-    OrderType, Price, Round, Shares, Timestamp, Usdc,
+    AssetId, OrderType, Price, Round, Shares, Timestamp, Usdc,
     events::{IntentHead, MarketFacts},
 };
 
@@ -53,8 +53,10 @@ pub struct Market {
     pub bid: Bid,
     /// Whether the market is resolved.
     pub ended: bool,
-    /// The token's balance of the wallet.
+    /// What the wallet holds under the id that is to be sold.
     pub balance: Option<Shares>,
+    /// What it holds under the position's other ids; known where `balance` is.
+    pub elsewhere: Shares,
 }
 
 /// What of the position matters.
@@ -79,6 +81,8 @@ pub struct View<'v> {
 pub struct Sale {
     /// Whose key it bears: the oldest due's.
     pub head: IntentHead,
+    /// What is sold: the position under the id that its market trades.
+    pub asset: AssetId,
     /// The market's facts.
     pub facts: MarketFacts,
     /// The lowest price.
@@ -119,6 +123,7 @@ pub struct Plan {
 
 /// What a close has to be told of the venue before it can go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "four questions")]
 pub struct Lacks {
     /// The market's facts.
     pub facts: bool,
@@ -143,12 +148,18 @@ pub fn lacks(close: &Close, now: Timestamp) -> Lacks {
         facts: facts || close.doubts,
         bid: price || close.stepped_at.is_some(),
         ended: doubts || lasts,
-        balance: doubts,
+        balance: doubts || !close.also.is_empty(),
     }
 }
 
+/// The id of a position that its market trades; `None`: none of those that are known.
+pub fn traded<'c>(close: &'c Close, facts: &MarketFacts) -> Option<&'c AssetId> {
+    let mut ids = std::iter::once(&close.name.asset).chain(&close.also);
+    ids.find(|id| facts.tokens.iter().any(|token| token.asset == **id))
+}
+
 /// The newest facts that came with a due, unless others were read.
-fn facts_of(close: &Close) -> Option<&MarketFacts> {
+pub fn facts_of(close: &Close) -> Option<&MarketFacts> {
     close.facts.as_ref().or_else(|| close.wanted().rev().find_map(|d| d.intent.facts.as_ref()))
 }
 
@@ -168,7 +179,7 @@ pub fn plan(close: Close, view: &View<'_>) -> Plan {
 
 impl Close {
     /// Nothing is due: the next due begins anew.
-    fn rest(&mut self) {
+    pub(super) fn rest(&mut self) {
         self.terms = None;
         self.stepped_at = None;
         self.found_price = None;
@@ -211,7 +222,7 @@ fn take_in(close: &mut Close, view: &View<'_>) {
         close.facts = Some(facts.clone());
         close.doubts = !facts.accepting_orders;
     }
-    let Some(balance) = market.balance else { return };
+    let Some(balance) = market.balance.map(|b| b.saturating_add(market.elsewhere)) else { return };
     let confirmed = view.held.minus_or_zero(view.unconfirmed);
     close.short = if is_dust(confirmed.minus_or_zero(balance)) {
         None
@@ -247,6 +258,10 @@ fn end_what_is_over(close: &mut Close, view: &View<'_>, ended: &mut Vec<Due>) {
 /// had, of the youngest dues first.
 fn lose_what_left(close: &mut Close, view: &View<'_>, ended: &mut Vec<Due>) {
     let Some(short) = close.short else { return };
+    // A market that goes on under ids which nobody has told: the wallet's shares may well lie there.
+    if facts_of(close).is_some_and(|facts| traded(close, facts).is_none()) {
+        return;
+    }
     if view.market.balance.is_none() || view.now.since(short.since) < LOOKS_APART {
         return;
     }
@@ -327,16 +342,30 @@ fn next(close: &mut Close, view: &View<'_>, ended: &mut Vec<Due>) -> Next {
         close.next_look_at = Some(now.plus(STEP));
         return Next::Wait;
     }
+    let Some(asset) = traded(close, &facts).cloned() else {
+        // What it goes on as will be told, or that it has ended.
+        close.doubts = true;
+        close.next_look_at = Some(now.plus(STEP));
+        return Next::Wait;
+    };
+    let size = match view.market.balance {
+        _ if close.also.is_empty() => size,
+        // What lies under which id is asked before each attempt.
+        None => return wait_for_data(close, now),
+        Some(there) => size.min(there),
+    };
     let size = match close.short {
         Some(short) => size.min(short.balance.saturating_add(view.unconfirmed)),
         None => size,
     };
     let shares = size.to_multiple(LEAST_SHARES.micro(), Round::Down).unwrap_or(Shares::ZERO);
     if is_dust(shares) {
-        close.next_look_at = close.short.map(|s| s.since.plus(LOOKS_APART).max(now.plus(STEP)));
+        let again = now.plus(STEP);
+        close.next_look_at = Some(close.short.map_or(again, |s| s.since.plus(LOOKS_APART).max(again)));
+        close.doubts |= !close.also.is_empty();
         return Next::Wait;
     }
-    sell(close, &newest, facts, sale, shares, view)
+    sell(close, &newest, asset, facts, sale, shares, view)
 }
 
 /// The leader's price, else what somebody bids at the first attempt.
@@ -361,6 +390,7 @@ fn wait_for_data(close: &mut Close, now: Timestamp) -> Next {
 fn sell(
     close: &mut Close,
     newest: &Due,
+    asset: AssetId,
     facts: MarketFacts,
     sale: Price,
     shares: Shares,
@@ -406,6 +436,7 @@ fn sell(
     };
     Next::Sell(Box::new(Sale {
         head: bearer.intent.head.clone(),
+        asset,
         facts,
         limit: rung.limit,
         shares,
