@@ -228,6 +228,7 @@ async fn written(
             IntentsEvent::PlaceIntent(i) => &i.head,
             IntentsEvent::CloseIntent(i) => &i.head,
             IntentsEvent::CancelIntent(i) => &i.head,
+            IntentsEvent::MigrateIntent(i) => &i.head,
         };
         intents.entry(head.origin.cut).or_default().push(stored.record);
         *intents_from = stored.offset.next();

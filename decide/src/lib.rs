@@ -6,6 +6,8 @@
 //! - **Remembers**: targets, the leaders' positions, the fills of the last week and the BUYs of the last month, our own
 //!   positions, open orders and closes. All of it is the fold of the cuts' inputs and of its own decisions, and of
 //!   nothing else.
+//! - **A token that goes on under another id** (MIGRATION) is one token from then on, here ([`state::carried`]) and, by a
+//!   `MigrateIntent` for everyone who holds it, in the ledger that sells.
 //! - **When it dies**: the next owner of the partition takes the newest snapshot, folds the cuts after it again,
 //!   checks that they give the same decisions, and goes on behind the last one. What was not committed was
 //!   never decided. Two that believe to own the same partition do no harm: one chain of cuts counts.

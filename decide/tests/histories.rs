@@ -14,7 +14,12 @@ use eventlog::{
     memory::{MemoryLog, MemoryOptions},
 };
 use runtime::{Chance, VirtualClock};
-use schemas::{Reason, codec::Codec, events::DecisionsEvent, topics::Topic};
+use schemas::{
+    Reason,
+    codec::Codec,
+    events::{DecisionsEvent, IntentsEvent},
+    topics::Topic,
+};
 use serde::{Deserialize, Serialize};
 
 /// A record of a history.
@@ -146,7 +151,14 @@ fn the_history_that_is_recorded_meets_most_rules() {
     let codec = Codec::bundled().unwrap();
     let mut reasons: BTreeMap<Reason, usize> = BTreeMap::new();
     let mut exits: BTreeMap<String, usize> = BTreeMap::new();
+    let mut migrations = 0;
     for append in records(&recorded(&codec)) {
+        if append.to.topic == Topic::Intents
+            && let IntentsEvent::MigrateIntent(_) =
+                codec.decode(append.record.value.as_ref().unwrap()).unwrap()
+        {
+            migrations += 1;
+        }
         if append.to.topic == Topic::Decisions
             && let DecisionsEvent::Decision(d) = codec.decode(&append.record.value.unwrap()).unwrap()
         {
@@ -187,6 +199,7 @@ fn the_history_that_is_recorded_meets_most_rules() {
     }
     let rules: Vec<&str> = exits.keys().map(String::as_str).collect();
     assert_eq!(rules, ["exit:sell_winners_at", "exit:stop_loss", "exit:take_profit"]);
+    assert!(migrations >= 2, "two followers hold what migrates");
 }
 
 /// Replay writes what a version wrote: so a record that is given a field asks for a version that writes it.
@@ -194,10 +207,12 @@ fn the_history_that_is_recorded_meets_most_rules() {
 fn the_newest_plan_version_writes_the_newest_schemas() {
     let newest = VERSIONS.last().unwrap();
     assert_eq!(newest.number, PLAN_VERSION);
-    let written = ["Cut", "Decision", "PlaceIntent", "CloseIntent", "CancelIntent"];
+    let written = ["Cut", "Decision", "PlaceIntent", "CloseIntent", "CancelIntent", "MigrateIntent"];
     for version in VERSIONS {
         let named: Vec<&str> = version.writes.iter().map(|(name, _)| *name).collect();
-        assert_eq!(named, written, "plan version {}", version.number);
+        // Migrations are told since version 3.
+        let told = if version.carries { &written[..] } else { &written[..5] };
+        assert_eq!(named, told, "plan version {}", version.number);
     }
     for (name, version) in newest.writes {
         let all = schemas::codec::released().unwrap();

@@ -560,6 +560,7 @@ const NEXT_VERSION: i32 = PLAN_VERSION + 1;
 static NEXT: &[Version] = &[
     VERSIONS[0],
     VERSIONS[1],
+    VERSIONS[2],
     Version {
         number: NEXT_VERSION,
         plan: |condition, inputs, now| {
@@ -570,7 +571,7 @@ static NEXT: &[Version] = &[
             }
             planned
         },
-        ..VERSIONS[1]
+        ..VERSIONS[2]
     },
 ];
 
@@ -617,7 +618,7 @@ async fn a_new_plan_version_begins_with_a_cut_of_its_own_and_the_old_one_stays()
 
 #[tokio::test]
 async fn a_program_that_decides_otherwise_under_the_same_version_stops() {
-    static OTHER: &[Version] = &[Version { number: PLAN_VERSION, ..NEXT[2] }];
+    static OTHER: &[Version] = &[Version { number: PLAN_VERSION, ..NEXT[3] }];
     let rig = Rig::new(false);
     let no_snapshots = Options { snapshot_every: u64::MAX / 4, ..options() };
     let decider = rig.start_with(1, no_snapshots);

@@ -80,7 +80,7 @@ fn sign(bencher: Bencher<'_, '_>) {
     let asked =
         execute::core::authorise::Asked::Place(&intent, execute::core::authorise::Replaced::default());
     let authorised = execute::core::authorise(&tenant.snapshot(), asked).unwrap();
-    let request = build::request(&authorised, &intent.head, &intent.facts, 0);
+    let request = build::request(&authorised, &intent.head, &intent.head.asset, &intent.facts, 0);
     bencher.counter(ItemsCount::new(1usize)).bench(|| keyring.sign(&tenant.connection, black_box(&request)));
 }
 

@@ -7,6 +7,8 @@
 //! - **Remembers**: nothing outside the ledger (schema `execution` of Postgres): attempts with the exact bytes that are
 //!   sent, positions, what is due of them and how far that is sold, budgets, who owns which partition and how far it is
 //!   taken, intents that wait.
+//! - **A token that goes on under another id**, which a `MigrateIntent` tells, takes its position along: what is held, due and
+//!   on its way ([`core::close::carried`]).
 //! - **When it dies**: the next owner of a partition bumps its epoch, so that the old one commits nothing more; asks the
 //!   venue about every attempt that is reserved, submitted or unknown; sends only after the old lease has ended; and
 //!   reads on from the stored offset.

@@ -50,6 +50,7 @@ fn close_answer(change: impl FnOnce(&mut Snapshot)) -> Result<Authorised, Denial
     let head = tenant.close(9, 1, 2, "0.50").head;
     let made = Box::new(Close::new(close_of(&head), head.condition_id, 0, common::START));
     let sale = Sale {
+        asset: head.asset.clone(),
         head,
         facts: facts(1),
         limit: price("0.47"),

@@ -32,8 +32,8 @@ use execute::{
 };
 use runtime::Clock;
 use schemas::{
-    ControlKind, Denial, FillId, IdempotencyKey, Mode, OrderStatus, OrderType, Shares, Side,
-    events::{CancelIntent, CloseIntent},
+    AssetId, ControlKind, Denial, FillId, IdempotencyKey, Mode, OrderStatus, OrderType, Shares, Side,
+    events::{CancelIntent, CloseIntent, MigrateIntent},
 };
 
 const SOON: Duration = Duration::from_secs(20);
@@ -418,6 +418,86 @@ async fn a_resolved_market_ends_a_close() {
     let posts = world.venue.posts().len();
     world.pass(secs(300)).await;
     assert_eq!(world.venue.posts().len(), posts);
+    executor.stop(&world).await;
+    check(&world);
+}
+
+#[tokio::test]
+async fn what_migrates_is_sold_as_far_as_our_own_wallet_has_moved() {
+    let (world, tenant, executor) = holding().await;
+    let new: AssetId = "7001".parse().unwrap();
+    let head = tenant.head(1, 1, 1, Side::Sell, 700);
+    let lies = |old: &str, there: &str| {
+        world.venue.set_held(head.asset.clone(), shares(old));
+        world.venue.set_held(new.clone(), shares(there));
+    };
+    lies("25", "0");
+    world.venue.know_market();
+    world.venue.migrate_market();
+    world.venue.set_bid(price("0.50"));
+    // A sale that was decided before its market went on, under the id that nobody trades any more.
+    world.venue.script([Post::Refuse("order_version_mismatch")]);
+    let first = tenant.close(2, 2, 5, "0.50");
+    world.publish(first.clone()).await;
+    let refused = || attempts(&world, &first).last().is_some_and(|a| a.status == OrderStatus::Rejected);
+    world.until("it is refused", SOON, refused).await;
+    let posts = world.venue.posts().len();
+    // The wallet lacks what is sold, under the one id that is known: it is not missing, it is called otherwise.
+    lies("0", "25");
+    world.pass(secs(300)).await;
+    assert_eq!((dues(&world)[0].ended, world.venue.posts().len()), (None, posts));
+    // The leader's wallet has moved, ours has not.
+    lies("25", "0");
+    world.publish(MigrateIntent { head: head.clone(), becomes: new.clone() }).await;
+    let mut second = tenant.close(3, 1, 1, "0.50");
+    second.head.asset = new.clone();
+    second.facts = None;
+    world.publish(second.clone()).await;
+    world.pass(secs(300)).await;
+    assert_eq!(world.venue.posts().len(), posts);
+    assert!(dues(&world).iter().all(|d| d.ended.is_none()));
+    lies("15", "10");
+    world.until("what has moved is sold", secs(90), || sold(&world) == shares("10")).await;
+    lies("0", "15");
+    ends(&world, "all of it is sold", secs(90)).await;
+    assert_eq!(sold(&world), shares("25"));
+    let ids: Vec<AssetId> = world
+        .store
+        .attempts()
+        .into_iter()
+        .filter(|a| a.side == Side::Sell && a.filled_shares.is_positive())
+        .map(|a| a.asset)
+        .collect();
+    assert!(ids.len() >= 2 && ids.iter().all(|id| *id == new), "{ids:?}");
+    executor.stop(&world).await;
+    check(&world);
+}
+
+#[tokio::test]
+async fn a_resolution_alone_ends_a_close_that_rests_and_one_that_gathers() {
+    let (world, tenant, executor) = holding().await;
+    // A quarter of a dollar gathers, and is tried for nothing.
+    let small = tenant.close(2, 1, 50, "0.50");
+    world.publish(small.clone()).await;
+    world.until("it is due", SOON, || dues(&world).len() == 1).await;
+    world.pass(secs(600)).await;
+    assert!(attempts(&world, &small).is_empty());
+    world.venue.resolve(&[0, 1_000_000]);
+    ends(&world, "its end is told", secs(600)).await;
+    assert_eq!(dues(&world)[0].ended, Some(End::MarketEnded));
+    // The venue refuses nothing, and takes nothing off by itself.
+    world.venue.resolve(&[]);
+    world.venue.script(vec![NOTHING_TO_TAKE; 5]);
+    let close = tenant.close(3, 1, 1, "0.50");
+    world.publish(close.clone()).await;
+    let rests = || attempts(&world, &close).last().is_some_and(|a| a.status == OrderStatus::Open);
+    world.until("it rests", secs(300), rests).await;
+    world.venue.resolve(&[0, 1_000_000]);
+    ends(&world, "its end is told", secs(400)).await;
+    assert!(dues(&world).iter().all(|d| d.ended == Some(End::MarketEnded)));
+    let last = attempts(&world, &close).pop().unwrap();
+    assert_eq!((last.status, last.reason.as_deref()), (OrderStatus::Cancelled, Some("market_ended")));
+    assert_eq!(world.venue.cancels().len(), 1);
     executor.stop(&world).await;
     check(&world);
 }

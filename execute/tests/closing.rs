@@ -297,7 +297,7 @@ fn an_exit_too_small_to_rest_is_tried_again_once_somebody_bids_its_floor() {
     let attempt = inserted(scene.gate(scene.tenant.close(1, 1, 1, "0.50"))).remove(0);
     scene.becomes(&attempt, OrderStatus::Cancelled, "0");
     scene.pass(300);
-    assert!(lacks(scene.close()).bid);
+    assert!(lacks(scene.close(), scene.snapshot.now).bid);
     for bid in [Bid::Nobody, Bid::Best(price("0.34"))] {
         assert!(scene.turn_with(&Market { bid, ..Market::default() }).is_empty());
         assert_eq!(scene.close().next_look_at, Some(scene.snapshot.now.plus(secs(30))));
@@ -338,7 +338,7 @@ fn a_close_without_a_price_begins_at_the_best_bid_of_its_first_attempt() {
     let mut close = scene.tenant.close(1, 1, 1, "0.50");
     close.sale_price = None;
     assert_eq!(scene.gate(close), [Step::Owe(shares("20"))]);
-    assert!(lacks(scene.close()).bid);
+    assert!(lacks(scene.close(), scene.snapshot.now).bid);
     for bid in [Bid::Unread, Bid::Nobody] {
         assert!(scene.turn_with(&Market { bid, ..Market::default() }).is_empty());
         assert!(scene.close().next_look_at.is_some());
@@ -360,7 +360,7 @@ fn missing_market_facts_delay_a_sell_and_never_skip_it() {
     close.facts = None;
     assert_eq!(scene.gate(close), [Step::Owe(shares("20"))]);
     scene.pass(90_000);
-    assert!(lacks(scene.close()).facts);
+    assert!(lacks(scene.close(), scene.snapshot.now).facts);
     assert!(scene.turn().is_empty());
     let read = Market { facts: Some(common::facts(1)), ..Market::default() };
     assert_eq!(scene.turn_with(&read).remove(0).shares, shares("20"));
@@ -438,7 +438,8 @@ fn a_refused_close_is_looked_into_and_tried_less_and_less_often() {
     let mut waits = Vec::new();
     for _ in 0..8 {
         scene.becomes(&attempt, OrderStatus::Rejected, "0");
-        assert!(lacks(scene.close()).doubts && lacks(scene.close()).facts);
+        let lack = lacks(scene.close(), scene.snapshot.now);
+        assert!(lack.balance && lack.facts);
         let begin = scene.snapshot.now;
         while scene.turn().is_empty() {
             scene.snapshot.now = scene.close().next_look_at.unwrap();
@@ -460,7 +461,8 @@ fn a_market_that_takes_no_orders_is_waited_for_without_attempts() {
     for _ in 0..5 {
         scene.pass(30);
         assert!(scene.turn_with(&Market { facts: Some(closed.clone()), ..Market::default() }).is_empty());
-        assert!(lacks(scene.close()).facts && lacks(scene.close()).doubts);
+        let lack = lacks(scene.close(), scene.snapshot.now);
+        assert!(lack.facts && lack.balance);
     }
     let open = Market { facts: Some(common::facts(1)), ..Market::default() };
     scene.pass(30);
@@ -505,6 +507,73 @@ fn a_resolved_market_ends_what_is_due_in_it() {
 }
 
 #[test]
+fn a_close_that_lasts_asks_whether_its_market_has_ended_whatever_it_waits_for() {
+    let ended = Market { ended: true, ..Market::default() };
+    let end = |row: &Attempt| (row.status, row.reason.clone().unwrap());
+    let over = || (OrderStatus::Cancelled, "market_ended".to_owned());
+    // Half a dollar gathers: nothing but the outcome will ever say that there is no more to come.
+    let mut scene = Scene::holding("20");
+    assert_eq!(scene.gate(scene.tenant.close(1, 1, 20, "0.50")), [Step::Owe(shares("1"))]);
+    assert_eq!(scene.close().next_look_at, Some(scene.snapshot.now.plus(secs(60))));
+    assert!(!lacks(scene.close(), scene.snapshot.now).ended, "it has only come");
+    scene.pass(86_400);
+    let lack = lacks(scene.close(), scene.snapshot.now);
+    assert!(lack.ended && !lack.facts && !lack.bid && !lack.balance);
+    assert!(scene.turn().is_empty());
+    assert_eq!(scene.close().next_look_at, Some(scene.snapshot.now.plus(secs(3_600))));
+    assert_eq!(scene.turn_with(&ended).iter().map(end).collect::<Vec<_>>(), [over()]);
+    assert_eq!(scene.close().next_look_at, None);
+    // Nobody bids: the venue refuses nothing, for it is asked nothing.
+    let mut scene = Scene::holding("4");
+    let tried = inserted(scene.gate(scene.tenant.close(1, 1, 1, "0.50"))).remove(0);
+    scene.becomes(&tried, OrderStatus::Cancelled, "0");
+    scene.pass(300);
+    assert!(lacks(scene.close(), scene.snapshot.now).ended);
+    let told = scene.turn_with(&Market { bid: Bid::Nobody, ..ended.clone() });
+    assert_eq!(told.iter().map(end).collect::<Vec<_>>(), [over()]);
+    // What rests there is taken off first: what it sold is known only then.
+    let mut scene = Scene::holding("20");
+    let tried = inserted(scene.gate(scene.tenant.close(1, 1, 1, "0.50"))).remove(0);
+    scene.becomes(&tried, OrderStatus::Cancelled, "0");
+    scene.pass(300);
+    let rests = scene.turn().remove(0);
+    assert_eq!(rests.order_type, Some(OrderType::Gtd));
+    assert_eq!(scene.close().next_look_at, Some(scene.snapshot.now.plus(secs(300))));
+    scene.becomes(&rests, OrderStatus::Open, "0");
+    scene.pass(300);
+    assert!(lacks(scene.close(), scene.snapshot.now).ended);
+    assert!(scene.turn().is_empty());
+    assert_eq!(scene.close().next_look_at, Some(scene.snapshot.now.plus(secs(300))));
+    assert!(scene.turn_with(&ended).is_empty());
+    let cancelling = scene.now_is(&rests);
+    assert_eq!(cancelling.cancel_cause.as_deref(), Some("market_ended"));
+    scene.becomes(&cancelling, OrderStatus::Cancelled, "3");
+    let told = scene.turn_with(&ended).remove(0);
+    assert_eq!((end(&told), told.shares), (over(), shares("17")));
+}
+
+#[test]
+fn what_a_market_trades_under_ids_that_nobody_told_waits_and_is_not_missed() {
+    let mut scene = Scene::holding("20");
+    let first = inserted(scene.gate(scene.tenant.close(1, 1, 1, "0.50"))).remove(0);
+    scene.becomes(&first, OrderStatus::Rejected, "0");
+    let mut facts = common::facts(1);
+    facts.tokens[0].asset = common::asset(7, 1);
+    let gone = Market { facts: Some(facts), balance: Some(Shares::ZERO), ..Market::default() };
+    for _ in 0..5 {
+        scene.pass(45);
+        assert!(scene.turn_with(&gone).is_empty(), "neither sold under an id of before, nor given up");
+        let lack = lacks(scene.close(), scene.snapshot.now);
+        assert!(lack.facts && lack.ended && lack.balance && scene.close().next_look_at.is_some());
+    }
+    assert_eq!(scene.close().dues[0].ended, None);
+    // Under its old id it is sold again.
+    let back = Market { facts: Some(common::facts(1)), balance: Some(shares("20")), ..Market::default() };
+    scene.pass(45);
+    assert_eq!(scene.turn_with(&back)[0].shares, shares("20"));
+}
+
+#[test]
 fn shares_that_are_missing_in_two_looks_a_minute_apart_were_closed_elsewhere() {
     let mut scene = Scene::holding("20");
     let (one, two) = (scene.tenant.close(1, 1, 2, "0.50"), scene.tenant.close(2, 1, 1, "0.50"));
@@ -517,7 +586,7 @@ fn shares_that_are_missing_in_two_looks_a_minute_apart_were_closed_elsewhere() {
     assert_eq!((offered.status, offered.shares), (OrderStatus::Reserved, shares("8")));
     scene.becomes(&offered, OrderStatus::Cancelled, "0");
     scene.pass(59);
-    assert!(lacks(scene.close()).doubts);
+    assert!(lacks(scene.close(), scene.snapshot.now).balance);
     assert!(scene.turn_with(&eight).is_empty());
     scene.pass(1);
     let told = scene.turn_with(&eight).remove(0);

@@ -33,7 +33,7 @@ macro_rules! page {
 }
 
 /// Every migration, in order. A released page never changes.
-pub(crate) const PAGES: [Page; 9] = [
+pub(crate) const PAGES: [Page; 10] = [
     page!(1, "0001_accounts", projection: false),
     page!(2, "0002_execution", projection: false),
     page!(3, "0003_projection", projection: true),
@@ -43,6 +43,7 @@ pub(crate) const PAGES: [Page; 9] = [
     page!(7, "0007_following", projection: false),
     page!(8, "0008_tokens", projection: true),
     page!(9, "0009_paper", projection: false),
+    page!(10, "0010_carried", projection: false),
 ];
 
 /// Why a database is not as this program needs it.

@@ -232,6 +232,7 @@ impl Walk<'_> {
                         IntentsEvent::PlaceIntent(i) => &i.head.origin,
                         IntentsEvent::CloseIntent(i) => &i.head.origin,
                         IntentsEvent::CancelIntent(i) => &i.head.origin,
+                        IntentsEvent::MigrateIntent(i) => &i.head.origin,
                     };
                     let last = usize::try_from(origin.partition).ok().and_then(|p| self.last.get(p));
                     if last.is_some_and(|last| origin.cut <= *last) {

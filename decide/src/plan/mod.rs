@@ -41,10 +41,11 @@ use schemas::{
 use crate::state::State;
 
 /// The version that new cuts are decided under.
-pub const PLAN_VERSION: i32 = 2;
+pub const PLAN_VERSION: i32 = 3;
 
-/// Every released version, oldest first. Version 2 decides as version 1 does, and hands the recorded book to paper.
-pub const VERSIONS: &[Version] = &[V1, Version { number: 2, writes: WRITES_2, book: book_of_paper, ..V1 }];
+/// Every released version, oldest first. Version 2 decides as version 1 does, and hands the recorded book to paper. Version
+/// 3 carries everything to the new id of a token that migrates ([`crate::state::carried`]), and tells the gate.
+pub const VERSIONS: &[Version] = &[V1, V2, Version { number: 3, writes: WRITES_3, carries: true, ..V2 }];
 
 const V1: Version = Version {
     number: 1,
@@ -55,11 +56,23 @@ const V1: Version = Version {
     close: v1::sell::close,
     exit: v1::exit::due,
     book: |_, _| None,
+    carries: false,
     migrate: |_| {},
 };
 
+const V2: Version = Version { number: 2, writes: WRITES_2, book: book_of_paper, ..V1 };
+
 const WRITES_2: &[Pin] =
     &[("Cut", 1), ("Decision", 2), ("PlaceIntent", 2), ("CloseIntent", 2), ("CancelIntent", 1)];
+
+const WRITES_3: &[Pin] = &[
+    ("Cut", 1),
+    ("Decision", 3),
+    ("PlaceIntent", 2),
+    ("CloseIntent", 2),
+    ("CancelIntent", 1),
+    ("MigrateIntent", 1),
+];
 
 /// Paper fills against the book at the decision (`design.md`, Modes); elsewhere the venue has its own.
 fn book_of_paper(mode: Mode, recorded: Option<&BookSnapshot>) -> Option<BookSnapshot> {
@@ -86,6 +99,8 @@ pub struct Version {
     pub exit: fn(&Policy, &OwnView, Price) -> Option<Exit>,
     /// What of the recorded book an intent carries.
     pub book: fn(Mode, Option<&BookSnapshot>) -> Option<BookSnapshot>,
+    /// Whether a migration of the leader carries all that stands under the former id, and is told the gate.
+    pub carries: bool,
     /// Makes a state of the version before into one of this version: pure, and kept as long as the version.
     pub migrate: fn(&mut State),
 }

@@ -66,6 +66,11 @@ impl Holding {
         if self.shares.is_positive() { Price::of(self.cost, self.shares, Round::Nearest) } else { None }
     }
 
+    /// Both together.
+    pub(crate) fn and(self, other: Self) -> Self {
+        self.plus(other.shares, other.cost)
+    }
+
     fn plus(self, shares: Shares, cost: Usdc) -> Self {
         Self { shares: self.shares.saturating_add(shares), cost: self.cost.saturating_add(cost) }
     }
@@ -236,7 +241,8 @@ impl State {
     pub(crate) fn fold_voided(&mut self, voided: &FillVoided, clock: Timestamp) -> Option<FillId> {
         let key: SeenKey = (voided.wallet, voided.tx, voided.asset.clone(), voided.side);
         if voided.side == Side::Buy {
-            self.void_bought(&(voided.wallet, voided.asset.clone(), voided.tx), voided.revision);
+            let asset = self.current(voided.wallet, &voided.asset).clone();
+            self.void_bought(&(voided.wallet, asset, voided.tx), voided.revision);
         }
         let seen = self.seen.get(&key).cloned()?;
         if !seen.shares.is_positive() {

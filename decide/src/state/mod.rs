@@ -4,6 +4,7 @@
 //! - [`sample`]: what they spent on each token in a month, and [`ranked`]: its percentiles.
 //! - [`baselines`]: where they stood on a condition when a target was activated.
 //! - [`own`]: what our copies hold and have on their way. [`closing`]: the closes asked for of it.
+//! - [`carried`]: tokens that go on under another id.
 //! - [`targets`]: who follows whom, and how.
 //! - [`tracked`]: how a batch is staged and, if its commit fails, taken back.
 //!
@@ -11,6 +12,7 @@
 //! ([`State::to_bytes`]).
 
 pub mod baselines;
+pub mod carried;
 pub mod closing;
 pub mod leader;
 pub mod own;
@@ -72,6 +74,9 @@ pub struct State {
     pub(crate) closing: Tracked<OwnKey, Closing>,
     /// Close requests answered.
     pub(crate) requests: Tracked<IdempotencyKey, Timestamp>,
+    /// Former ids of the leaders' tokens, and under which these stand now. Absent in states of before plan version 3.
+    #[serde(default, skip_serializing_if = "Tracked::is_empty")]
+    pub(crate) migrated: Tracked<(Address, AssetId), AssetId>,
     /// When what can be forgotten may be.
     pub(crate) expiries: Tracked<(Timestamp, u64), Expiring>,
     /// Counts what is folded: the order of things within the state.
@@ -123,6 +128,7 @@ impl State {
         self.kept.keep();
         self.closing.keep();
         self.requests.keep();
+        self.migrated.keep();
         self.expiries.keep();
         self.sequence.kept = self.sequence.now;
     }
@@ -143,6 +149,7 @@ impl State {
         self.kept.undo();
         self.closing.undo();
         self.requests.undo();
+        self.migrated.undo();
         self.expiries.undo();
         self.sequence.now = self.sequence.kept;
     }
@@ -182,6 +189,17 @@ impl State {
                 }
             }
         }
+    }
+
+    /// Whose position: (tenant, target, token, mode), by the target's wallet first. The token under the id that it has now.
+    pub(crate) fn own_key(
+        &self,
+        wallet: Address,
+        account: BillingAccountId,
+        mode: Mode,
+        asset: &AssetId,
+    ) -> OwnKey {
+        OwnKey { wallet, account, mode, asset: self.current(wallet, asset).clone() }
     }
 
     pub(crate) fn expire(&mut self, at: Timestamp, what: Expiring) {
@@ -226,9 +244,4 @@ impl State {
 /// The key of a fill among those seen.
 pub(crate) fn seen_key(of: NaturalKey) -> SeenKey {
     (of.wallet, of.tx, of.asset, of.side)
-}
-
-/// Whose position: (tenant, target, token, mode), by the target's wallet first.
-pub(crate) fn own_key(wallet: Address, account: BillingAccountId, mode: Mode, asset: &AssetId) -> OwnKey {
-    OwnKey { wallet, account, mode, asset: asset.clone() }
 }

@@ -14,7 +14,7 @@ use schemas::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Expiring, REMEMBERED, State, own_key};
+use super::{Expiring, REMEMBERED, State};
 
 /// How long after its last moment an intent without any order event still counts.
 pub const SILENCE: Duration = Duration::from_secs(5 * 60);
@@ -179,7 +179,7 @@ impl State {
 
     /// A step of an order: kept if its revision is the highest.
     pub(crate) fn fold_order(&mut self, order: &OrderState, clock: Timestamp) {
-        let own = own_key(order.wallet, order.billing_account_id, order.mode, &order.asset);
+        let own = self.own_key(order.wallet, order.billing_account_id, order.mode, &order.asset);
         let key = OrderKey { own, key: order.idempotency_key, attempt: order.attempt };
         let open = self.open.get(&key).cloned();
         let done = self.done.get(&key).cloned();
@@ -302,7 +302,8 @@ impl State {
         }
     }
 
-    /// A token of a wallet goes on under another id, and so does what was bought after it.
+    /// A token of a wallet goes on under another id, and so does what was bought after it: as plan versions 1 and 2 have
+    /// it. Later ones carry everything ([`super::carried`]).
     pub(crate) fn fold_migrated(&mut self, wallet: Address, from: &AssetId, to: &AssetId) {
         let moved: Vec<(OwnKey, Position)> = self
             .positions
@@ -377,7 +378,8 @@ impl State {
         }
         view.closed = opened && !held.is_positive();
         if let Some(opposite) = opposite {
-            let other = OwnKey { asset: opposite.clone(), ..own.clone() };
+            let opposite = self.current(own.wallet, opposite).clone();
+            let other = OwnKey { asset: opposite, ..own.clone() };
             if let Some(p) = self.positions.get(&other) {
                 (view.opposite_held, view.opposite_exposure) = (p.held, p.cost);
             }

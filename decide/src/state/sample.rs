@@ -83,6 +83,27 @@ impl Sample {
         }
     }
 
+    /// A token goes on under another id: what was spent on the two was spent on one.
+    pub(super) fn carry(&mut self, wallet: Address, from: &AssetId, to: &AssetId) {
+        let first: BoughtKey = (wallet, from.clone(), TxHash::from_bytes([0; 32]));
+        let theirs: Vec<(BoughtKey, Bought)> = self
+            .fills
+            .from(first)
+            .take_while(|((w, asset, _), _)| *w == wallet && asset == from)
+            .map(|(key, bought)| (key.clone(), *bought))
+            .collect();
+        for (key, bought) in theirs {
+            self.remove(&key);
+            let there = (wallet, to.clone(), key.2);
+            let sum = self.fills.get(&there).map_or(bought, |known| Bought {
+                shares: known.shares.saturating_add(bought.shares),
+                notional: known.notional.saturating_add(bought.notional),
+                voided: known.voided.max(bought.voided),
+            });
+            self.set(there, sum);
+        }
+    }
+
     /// A fill's part of its token's sum becomes another. Sums of nothing are no position of the sample.
     fn shift(&mut self, (wallet, asset, _): &BoughtKey, from: Usdc, to: Usdc) {
         if from == to {
@@ -142,13 +163,14 @@ impl State {
         if fill.side != Side::Buy || until <= clock || fill.notional.micro() < 0 {
             return;
         }
-        let key: BoughtKey = (fill.wallet, fill.asset.clone(), fill.tx);
+        let asset = self.current(fill.wallet, &fill.asset).clone();
+        let key: BoughtKey = (fill.wallet, asset, fill.tx);
         let known = self.sample.fills.get(&key).copied();
         let brings_nothing = known.is_some_and(|k| {
             fill.shares <= k.shares || k.voided.is_some_and(|revision| fill.revision <= revision)
         });
         // Dollars past the range of all money: no such fill.
-        let spent = self.sample.spent(fill.wallet, &fill.asset);
+        let spent = self.sample.spent(fill.wallet, &key.1);
         if brings_nothing || spent.checked_add(fill.notional).is_none() {
             return;
         }

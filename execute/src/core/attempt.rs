@@ -78,6 +78,8 @@ pub struct Attempt {
     pub side: Side,
     /// What is traded.
     pub asset: AssetId,
+    /// The token under whose id its position stands: another than `asset` once that has gone on under it.
+    pub held_as: AssetId,
     /// Its condition.
     pub condition_id: ConditionId,
     /// The limit; zero where it was denied before one was set.

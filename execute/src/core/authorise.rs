@@ -178,7 +178,8 @@ fn buy(snapshot: &Snapshot, intent: &PlaceIntent, replaced: Replaced) -> Result<
         no(past(snapshot.in_condition(head.condition_id), cost, cap), Denial::CapExceededMarket)?;
     }
     // The policy counts at the limit and without fees, as the plan does.
-    let in_token = snapshot.in_token(head.target_id, &head.asset);
+    let token = snapshot.current(head.target_id, &head.asset);
+    let in_token = snapshot.in_token(head.target_id, &token);
     no(past(in_token, plain, intent.max_usdc_per_token), Denial::CapExceededPosition)?;
 
     Ok(Authorised { side: Side::Buy, limit: intent.limit, shares, amount, order_type, expires_at, cost })

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use schemas::{
-    Timestamp,
+    AssetId, Timestamp,
     events::{IntentHead, MarketFacts},
 };
 use venue::{
@@ -23,10 +23,11 @@ fn timestamp(head: &IntentHead, attempt: i32) -> Timestamp {
     Timestamp::from_millis(head.filled_at.millis().saturating_add(i64::from(attempt)))
 }
 
-/// The order of an attempt.
+/// The order of an attempt, for a token that need not be the one of its intent: that may have another id by now.
 pub fn request(
     authorised: &Authorised,
     head: &IntentHead,
+    asset: &AssetId,
     facts: &MarketFacts,
     attempt: i32,
 ) -> OrderRequest {
@@ -44,7 +45,7 @@ pub fn request(
     };
     OrderRequest {
         route: Route::of(facts.version, facts.neg_risk),
-        asset: head.asset.clone(),
+        asset: asset.clone(),
         tick: facts.tick,
         terms,
         salt: derive_salt(head.billing_account_id, head.idempotency_key, attempt),

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use schemas::{
-    BillingAccountId, ConditionId, Denial, IdempotencyKey, Mode, OrderStatus, Price, Shares, Side,
+    AssetId, BillingAccountId, ConditionId, Denial, IdempotencyKey, Mode, OrderStatus, Price, Shares, Side,
     TargetRowId, Timestamp, Usdc,
     events::{BookSnapshot, CancelIntent, IntentHead, IntentsEvent, MarketFacts, PlaceIntent},
 };
@@ -15,7 +15,7 @@ use super::{
     attempt::natural_key,
     authorise::{Asked, Replaced, authorise},
     build,
-    close::{Close, CloseName, DueKey, Note, due::voided},
+    close::{Close, CloseName, DueKey, Note, carried::Migration, due::voided},
     follow,
     snapshot::{Connection, Readiness},
     transition::{Event, transition},
@@ -78,6 +78,7 @@ pub const fn head_of(intent: &IntentsEvent) -> &IntentHead {
         IntentsEvent::PlaceIntent(i) => &i.head,
         IntentsEvent::CloseIntent(i) => &i.head,
         IntentsEvent::CancelIntent(i) => &i.head,
+        IntentsEvent::MigrateIntent(i) => &i.head,
     }
 }
 
@@ -87,6 +88,7 @@ pub fn names(intent: &IntentsEvent) -> Option<IdempotencyKey> {
         IntentsEvent::PlaceIntent(i) => i.replaces,
         IntentsEvent::CloseIntent(i) => voided(i),
         IntentsEvent::CancelIntent(i) => Some(i.cancels),
+        IntentsEvent::MigrateIntent(_) => None,
     }
 }
 
@@ -118,11 +120,13 @@ pub struct Wanted {
     pub naturals: BTreeSet<(BillingAccountId, String)>,
     /// The positions whose closes are asked for, with what is alive of them; in the order in which they are locked.
     pub closes: BTreeSet<CloseName>,
+    /// Tokens that go on under another id: carried there before anything is read.
+    pub migrations: Vec<Migration>,
 }
 
 impl Wanted {
     /// What these intents need.
-    pub fn by<'i>(intents: impl IntoIterator<Item = &'i IntentsEvent>) -> Self {
+    pub fn by<'i>(intents: impl IntoIterator<Item = &'i IntentsEvent>, partition: i32) -> Self {
         let mut wanted = Self::default();
         for intent in intents {
             let head = head_of(intent);
@@ -138,6 +142,19 @@ impl Wanted {
             if may_close {
                 wanted.closes.insert(close_of(head));
             }
+            if let IntentsEvent::MigrateIntent(i) = intent {
+                let migration = Migration {
+                    billing_account_id: account,
+                    mode: head.mode,
+                    target_id: head.target_id,
+                    from: head.asset.clone(),
+                    to: i.becomes.clone(),
+                    condition_id: head.condition_id,
+                    partition,
+                };
+                wanted.closes.insert(migration.after());
+                wanted.migrations.push(migration);
+            }
         }
         wanted
     }
@@ -151,6 +168,18 @@ impl Wanted {
             wanted.closes.insert(name.clone());
         }
         wanted
+    }
+
+    /// Positions are asked for under the ids that they have now.
+    pub fn follow(&mut self, snapshots: &Snapshots) {
+        let current = |name: CloseName| {
+            let snapshot = snapshots.get(&(name.billing_account_id, name.mode));
+            match snapshot.map(|s| s.current(name.target_id, &name.asset)) {
+                Some(asset) => CloseName { asset, ..name },
+                None => name,
+            }
+        };
+        self.closes = std::mem::take(&mut self.closes).into_iter().map(current).collect();
     }
 
     /// What the closes that were read name besides: the attempts of their dues, and the BUYs that these wait for.
@@ -197,6 +226,7 @@ pub fn gate(
         IntentsEvent::PlaceIntent(place) => gate_place(snapshot, place, partition, keys),
         IntentsEvent::CloseIntent(close) => turn::gate_close(snapshot, close, partition, keys),
         IntentsEvent::CancelIntent(cancel) => gate_cancel(snapshot, cancel, partition, keys),
+        IntentsEvent::MigrateIntent(migrate) => turn::gate_migrate(snapshot, migrate, partition, keys),
     }
 }
 
@@ -227,6 +257,7 @@ fn gate_place(
     if intent.replaces.is_some() && is_overtaken(snapshot, head) {
         let line = Line {
             head,
+            asset: &head.asset,
             side: Side::Buy,
             facts: Some(&intent.facts),
             attempt: 0,
@@ -254,15 +285,17 @@ fn gate_place(
     let side = Side::Buy;
     let facts = &intent.facts;
     let send_until = intent.send_until;
-    let book = intent.book.as_ref();
-    let terms = Line { head, side, facts: Some(facts), attempt: 0, partition, send_until, note: None, book };
+    let (asset, book) = (&head.asset, intent.book.as_ref());
+    let facts_of = Some(facts);
+    let terms =
+        Line { head, asset, side, facts: facts_of, attempt: 0, partition, send_until, note: None, book };
     let shown = (intent.limit, intent.shares);
     insert(snapshot, asked, &terms, facts, shown, keys).map(|step| vec![step])
 }
 
 /// Whether a close of later took the position's BUYs along, while this one waited for the one it replaces.
 fn is_overtaken(snapshot: &Snapshot, head: &IntentHead) -> bool {
-    let close = snapshot.closes.get(&(head.target_id, head.asset.clone()));
+    let close = snapshot.closes.get(&(head.target_id, snapshot.current(head.target_id, &head.asset)));
     close.and_then(|c| c.took_buys_at).is_some_and(|at| at >= head.filled_at)
 }
 
@@ -311,6 +344,8 @@ pub(super) fn ask_cancel(snapshot: &mut Snapshot, attempt: &Attempt, cause: &str
 /// What an attempt's row takes from its intent.
 pub(super) struct Line<'i> {
     pub head: &'i IntentHead,
+    /// What is traded.
+    pub asset: &'i AssetId,
     /// A close is a SELL whatever its cause was.
     pub side: Side,
     pub facts: Option<&'i MarketFacts>,
@@ -366,7 +401,7 @@ pub(super) fn build_or_reject(
     keys: &dyn Sign,
 ) -> Result<Attempt, NotLoaded> {
     let connection = snapshot.connection.clone().ok_or(NotLoaded)?;
-    let request = build::request(authorised, line.head, facts, line.attempt);
+    let request = build::request(authorised, line.head, line.asset, facts, line.attempt);
     Ok(match keys.sign(&connection, &request).ok_or(NotLoaded)? {
         Ok(signed) => reserved(snapshot, line, facts, authorised, &connection, signed),
         // Nothing that could be sent came of it: it provably never landed.
@@ -390,7 +425,8 @@ fn row(snapshot: &Snapshot, line: &Line<'_>) -> Attempt {
         fill_id: head.fill_id.clone(),
         mode: head.mode,
         side: line.side,
-        asset: head.asset.clone(),
+        asset: line.asset.clone(),
+        held_as: snapshot.current(head.target_id, line.asset),
         condition_id: head.condition_id,
         limit_price: Price::from_micro(0),
         shares: Shares::ZERO,

@@ -45,6 +45,15 @@ impl Position {
         Self { condition_id, held: Shares::ZERO, cost: Usdc::ZERO }
     }
 
+    /// Both, under the one's id.
+    pub const fn and(self, other: Self) -> Self {
+        Self {
+            held: self.held.saturating_add(other.held),
+            cost: self.cost.saturating_add(other.cost),
+            ..self
+        }
+    }
+
     /// The position after a step. Sold shares leave at average cost, so that selling gives room back; what is left
     /// keeps the fraction of a cent. Shares of a sale that failed come back at the average cost of the rest, or, where
     /// nothing is left, at what they had brought.

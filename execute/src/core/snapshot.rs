@@ -162,6 +162,8 @@ pub struct Snapshot {
     pub known_dues: Vec<(DueKey, String)>,
     /// What of those positions was bought by trades that can still fail.
     pub unconfirmed: BTreeMap<(TargetId, AssetId), Shares>,
+    /// Positions that go on under another id, by their former ones.
+    pub links: BTreeMap<(TargetId, AssetId), AssetId>,
 }
 
 impl Snapshot {
@@ -187,6 +189,7 @@ impl Snapshot {
             closes: BTreeMap::new(),
             known_dues: Vec::new(),
             unconfirmed: BTreeMap::new(),
+            links: BTreeMap::new(),
         }
     }
 
@@ -207,9 +210,14 @@ impl Snapshot {
         self.hour += i64::from(attempt.counts_as_order());
     }
 
+    /// The id under which a position stands: its token's, or the one as which that goes on.
+    pub fn current(&self, target: TargetId, asset: &AssetId) -> AssetId {
+        self.links.get(&(target, asset.clone())).unwrap_or(asset).clone()
+    }
+
     /// Adds an attempt to what is alive, and to nothing else.
     pub fn stand(&mut self, attempt: &Attempt) {
-        let token = (attempt.target_id, attempt.asset.clone());
+        let token = (attempt.target_id, attempt.held_as.clone());
         let standing = self.standing.entry(token).or_insert(Standing::none(attempt.condition_id));
         *standing = standing.with(attempt);
     }
@@ -234,7 +242,7 @@ impl Snapshot {
 
     /// Whether another target of the tenant holds or bids a token.
     pub fn others_want(&self, target: TargetId, asset: &AssetId) -> bool {
-        let theirs = |(t, a): &(TargetId, AssetId)| *t != target && a == asset;
+        let theirs = |(t, a): &(TargetId, AssetId)| *t != target && *a == self.current(*t, asset);
         let held = self.positions.iter().any(|(of, p)| theirs(of) && p.held >= super::close::LEAST_SHARES);
         held || self.standing.iter().any(|(of, s)| theirs(of) && s.buys > 0)
     }
@@ -254,7 +262,7 @@ impl Snapshot {
         let mode = self.mode;
         self.named
             .values()
-            .filter(move |a| a.side == side && a.mode == mode && a.target_id == target && a.asset == *asset)
+            .filter(move |a| a.side == side && a.mode == mode && a.target_id == target && a.held_as == *asset)
     }
 }
 

@@ -3,7 +3,7 @@
 
 use schemas::{
     AssetId, Denial, OrderStatus, Price, Shares, Side, TargetId,
-    events::{CancelIntent, CloseIntent, IntentHead},
+    events::{CancelIntent, CloseIntent, IntentHead, MigrateIntent},
 };
 
 use super::{
@@ -11,7 +11,7 @@ use super::{
     attempt::NEVER_TOO_OLD,
     authorise::{Asked, authorise},
     close::{
-        Close, Due, End, Note, STEP,
+        Close, CloseName, Due, End, Note, STEP,
         due::{self, Admitted, Bought, Buys},
         plan::{Market, Next, Plan, Sale, View, plan},
     },
@@ -35,12 +35,10 @@ pub fn gate_close(
     if is_taken(snapshot, head) {
         return Ok(vec![Step::Nothing("it is due, or was denied, before")]);
     }
-    let position = (head.target_id, head.asset.clone());
-    let mut close = snapshot
-        .closes
-        .get(&position)
-        .cloned()
-        .unwrap_or_else(|| Close::new(close_of(head), head.condition_id, partition, snapshot.now));
+    let position = (head.target_id, snapshot.current(head.target_id, &head.asset));
+    let name = CloseName { asset: position.1.clone(), ..close_of(head) };
+    let known = snapshot.closes.get(&position).cloned();
+    let mut close = known.unwrap_or_else(|| Close::new(name, head.condition_id, partition, snapshot.now));
     let (held, buys) = (snapshot.held(position.0, &position.1), buys(snapshot, &position));
     let cancels = match due::admit(&mut close, intent, held, &buys, snapshot.now) {
         Admitted::Due(cancels) => cancels,
@@ -78,7 +76,8 @@ pub fn drop_dues(
     partition: i32,
     keys: &dyn Sign,
 ) -> Result<Option<Vec<Step>>, NotLoaded> {
-    let position = (intent.head.target_id, intent.head.asset.clone());
+    let target = intent.head.target_id;
+    let position = (target, snapshot.current(target, &intent.head.asset));
     let Some(close) = snapshot.closes.get_mut(&position) else { return Ok(None) };
     if !due::drop_dues(close, intent.cancels, &intent.cause) {
         return Ok(None);
@@ -88,6 +87,26 @@ pub fn drop_dues(
         steps.push(Step::Nothing("what is due is dropped once the attempt that sells it has ended"));
     }
     Ok(Some(steps))
+}
+
+/// A token goes on under another id. The store has carried everything there before it read the snapshot: what is due is
+/// looked at under the new id, and what rests at the venue at the terms of the former one is taken off.
+///
+/// # Errors
+/// The tenant's key has to be loaded first.
+pub fn gate_migrate(
+    snapshot: &mut Snapshot,
+    intent: &MigrateIntent,
+    partition: i32,
+    keys: &dyn Sign,
+) -> Result<Vec<Step>, NotLoaded> {
+    let target = intent.head.target_id;
+    let position = (target, snapshot.current(target, &intent.becomes));
+    let mut steps = turn(snapshot, &position, &Market::default(), partition, keys)?;
+    if steps.is_empty() {
+        steps.push(Step::Nothing("what is held goes on under its new id"));
+    }
+    Ok(steps)
 }
 
 /// A close's turn: what has ended is told, and the next attempt is made if it is time for it.
@@ -141,15 +160,15 @@ fn attempt(
     steps: &mut Vec<Step>,
 ) -> Result<Close, NotLoaded> {
     let note = sale.at_floor.then_some(Note::ExitFloor);
-    let (facts, book) = (Some(&sale.facts), sale.book.as_ref());
-    let line = Line { facts, book, ..line(snapshot, &sale.head, partition, note) };
+    let (asset, facts, book) = (&sale.asset, Some(&sale.facts), sale.book.as_ref());
+    let line = Line { asset, facts, book, ..line(snapshot, &sale.head, partition, note) };
     let shown = (sale.limit, sale.shares);
     let retry = snapshot.now.plus(STEP);
     let (row, next) = match authorise(snapshot, Asked::Sell(&sale)) {
         Ok(authorised) => {
             let row = build_or_reject(snapshot, &line, &sale.facts, &authorised, shown, keys)?;
             // One that cannot be built has ended, and nobody else says so.
-            let next_look_at = if row.is_final { sale.made.not_before } else { None };
+            let next_look_at = if row.is_final { sale.made.not_before } else { sale.made.next_look_at };
             (Some(row), Close { next_look_at, ..*sale.made })
         }
         Err(denial) => {
@@ -197,8 +216,8 @@ fn tell_end(snapshot: &mut Snapshot, due: &Due, partition: i32) -> Option<Step> 
 fn line<'h>(snapshot: &Snapshot, head: &'h IntentHead, partition: i32, note: Option<Note>) -> Line<'h> {
     let last = last_of(snapshot, head.idempotency_key);
     let attempt = last.map_or(0, |last| last.attempt.saturating_add(1));
-    let (side, send_until) = (Side::Sell, NEVER_TOO_OLD);
-    Line { head, side, facts: None, attempt, partition, send_until, note, book: None }
+    let (asset, side, send_until) = (&head.asset, Side::Sell, NEVER_TOO_OLD);
+    Line { head, asset, side, facts: None, attempt, partition, send_until, note, book: None }
 }
 
 /// The BUYs of a position that are alive, or that the batch names.

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     core::close::{
         Close, CloseName,
-        plan::{Bid, Market, lacks},
+        plan::{Bid, Market, facts_of, lacks, traded},
     },
     store::{StoreError, Turns},
 };
@@ -106,21 +106,37 @@ async fn turn(desk: &Desk, closes: &[(CloseName, ConditionId, Market)]) -> Resul
 
 /// Reads what a close lacks.
 async fn read(stage: &Stage, close: &Close) -> Market {
-    let lacks = lacks(close);
+    let lacks = lacks(close, stage.clock.now());
     let mut market = Market::default();
     if lacks.facts {
         market.facts = facts(stage, close.condition_id).await;
     }
+    let facts = market.facts.as_ref().or_else(|| facts_of(close)).cloned();
+    let sold = facts.as_ref().and_then(|facts| traded(close, facts)).unwrap_or(&close.name.asset);
     if lacks.bid
-        && let Some(book) = book(stage, &close.name.asset).await
+        && let Some(book) = book(stage, sold).await
     {
         market.bid = book.bids.first().map_or(Bid::Nobody, |level| Bid::Best(level.price));
         market.book = Some(book).filter(|_| close.name.mode == Mode::Paper);
     }
-    if lacks.doubts {
+    if lacks.ended {
         market.ended = is_resolved(stage, close.condition_id, stage.clock.now()).await;
-        let version = market.facts.as_ref().or(close.facts.as_ref()).map_or(MarketVersion::V1, |f| f.version);
-        market.balance = balance(stage, &close.name, version).await;
+    }
+    if lacks.balance {
+        let version = facts.as_ref().map_or(MarketVersion::V1, |f| f.version);
+        market.balance = balance(stage, &close.name, sold, version).await;
+        // The same shares in the market's other version; what cannot be read there leaves all of it unread.
+        let other = match version {
+            MarketVersion::V1 => MarketVersion::V2,
+            MarketVersion::V2 => MarketVersion::V1,
+        };
+        let ids = std::iter::once(&close.name.asset).chain(&close.also);
+        for id in ids.filter(|id| *id != sold) {
+            match balance(stage, &close.name, id, other).await {
+                Some(there) => market.elsewhere = market.elsewhere.saturating_add(there),
+                None => market.balance = None,
+            }
+        }
     }
     market
 }
@@ -166,13 +182,13 @@ async fn is_resolved(stage: &Stage, condition: ConditionId, now: Timestamp) -> b
     }
 }
 
-/// What the tenant's wallet holds of the token.
-async fn balance(stage: &Stage, name: &CloseName, version: MarketVersion) -> Option<Shares> {
+/// What the tenant's wallet holds of a token.
+async fn balance(stage: &Stage, name: &CloseName, asset: &AssetId, version: MarketVersion) -> Option<Shares> {
     let exchange = stage.venues.exchange(name.mode)?;
     let active = stage.store.active_connections(&[name.billing_account_id]).await.ok()?;
     let connection = &active.first()?.connection;
     let keys = stage.keyring.keys(connection.id)?;
-    let of = BalanceOf::Token { asset: name.asset.clone(), version };
+    let of = BalanceOf::Token { asset: asset.clone(), version };
     let now = stage.clock.now();
     match exchange.balance_allowance(&of, connection.signature_type, keys.creds(), now).await {
         // Shares have six decimals as dollars have.

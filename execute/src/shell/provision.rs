@@ -43,7 +43,7 @@ impl About {
         let facts = match intent {
             IntentsEvent::PlaceIntent(place) => Some(&place.facts),
             IntentsEvent::CloseIntent(close) => close.facts.as_ref(),
-            IntentsEvent::CancelIntent(_) => None,
+            IntentsEvent::CancelIntent(_) | IntentsEvent::MigrateIntent(_) => None,
         };
         Self {
             position: close_of(head_of(intent)),

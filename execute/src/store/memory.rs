@@ -285,7 +285,9 @@ impl State {
     fn update(&mut self, codec: &Codec, before: &Attempt, after: &Attempt) -> Result<(), StoreError> {
         let key = after.key();
         match self.orders.get_mut(&key) {
-            Some(row) if row.revision == before.revision => *row = after.clone(),
+            Some(row) if row.revision == before.revision && row.held_as == after.held_as => {
+                *row = after.clone();
+            }
             _ => return Err(StoreError::Changed(key)),
         }
         self.outbox.insert((key, after.revision), told(codec, after)?);
@@ -330,6 +332,13 @@ impl State {
                 snapshot.positions.insert((*target, asset.clone()), *position);
             }
         }
+        for (name, close) in &self.closes {
+            if let Some(becomes) = &close.becomes
+                && (name.billing_account_id, name.mode) == (account, mode)
+            {
+                snapshot.links.insert((name.target_id, name.asset.clone()), becomes.clone());
+            }
+        }
         for (key, order) in self.orders.iter().filter(|(k, _)| k.billing_account_id == account) {
             let natural = (account, order.natural_key.clone());
             let position = CloseName::of(order);
@@ -345,7 +354,7 @@ impl State {
             }
             if of_close && order.side == Side::Buy && !order.is_settled() {
                 let unconfirmed =
-                    snapshot.unconfirmed.entry((order.target_id, order.asset.clone())).or_default();
+                    snapshot.unconfirmed.entry((order.target_id, order.held_as.clone())).or_default();
                 let more = order.filled_shares.minus_or_zero(order.confirmed_shares);
                 *unconfirmed = unconfirmed.saturating_add(more);
             }
@@ -383,8 +392,8 @@ impl State {
             }
             self.offsets.insert(batch.partition, to.clone());
         }
-        let mut snapshots =
-            self.read(Wanted::by(batch.items.iter().map(|i| &i.intent)), batch.served, batch.now)?;
+        let wanted = Wanted::by(batch.items.iter().map(|i| &i.intent), batch.partition);
+        let mut snapshots = self.read(wanted, batch.served, batch.now)?;
         let intents = batch.items.iter().map(|i| &i.intent);
         let steps =
             gate_all(&mut snapshots, intents, batch.partition, keys).map_err(|_| StoreError::NotLoaded)?;
@@ -398,7 +407,11 @@ impl State {
         Ok(out)
     }
 
-    fn read(&self, mut wanted: Wanted, served: &[Mode], now: Timestamp) -> Result<Snapshots, StoreError> {
+    fn read(&mut self, mut wanted: Wanted, served: &[Mode], now: Timestamp) -> Result<Snapshots, StoreError> {
+        for migration in std::mem::take(&mut wanted.migrations) {
+            self.carry(&migration, now);
+        }
+        wanted.closes = wanted.closes.iter().map(|name| self.current(name)).collect();
         let closes: Vec<Close> =
             wanted.closes.iter().filter_map(|name| self.closes.get(name)).map(open_only).collect();
         for close in &closes {
@@ -638,7 +651,7 @@ impl Store for MemoryStore {
     async fn record(&self, before: &Attempt, after: &Attempt) -> Result<(), StoreError> {
         self.call("record", |state| {
             if let Some(moved) = Moved::between(before, after) {
-                let name = (after.billing_account_id, after.mode, after.target_id, after.asset.clone());
+                let name = (after.billing_account_id, after.mode, after.target_id, after.held_as.clone());
                 let position = state.positions.entry(name).or_insert(Position::none(after.condition_id));
                 *position = position.after(moved);
             }

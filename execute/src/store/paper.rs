@@ -25,6 +25,7 @@ pub trait PaperLedger: fmt::Debug + Send + Sync {
     /// What a wallet's sales brought less what its orders cost, fees included: below zero where more was spent.
     async fn paper_cash(&self, wallet: Address) -> Result<Usdc, StoreError>;
 
-    /// The shares of a token that a wallet bought less those that it sold.
+    /// The shares of a token that a wallet bought less those that it sold. One that goes on under another id is there under
+    /// the new one, at once: on paper nobody has to move it.
     async fn paper_shares(&self, wallet: Address, asset: &AssetId) -> Result<Shares, StoreError>;
 }

@@ -327,6 +327,7 @@ fn items(intents: Vec<IntentsEvent>) -> Vec<Item> {
                 IntentsEvent::PlaceIntent(i) => codec.encode(i),
                 IntentsEvent::CloseIntent(i) => codec.encode(i),
                 IntentsEvent::CancelIntent(i) => codec.encode(i),
+                IntentsEvent::MigrateIntent(i) => codec.encode(i),
             };
             Item { intent, value: value.unwrap().value }
         })

@@ -94,7 +94,8 @@ impl Scene {
             ..before.clone()
         };
         if let Some(moved) = Moved::between(&before, &after) {
-            let position = self.snapshot.positions.get_mut(&(after.target_id, after.asset.clone())).unwrap();
+            let position =
+                self.snapshot.positions.get_mut(&(after.target_id, after.held_as.clone())).unwrap();
             *position = position.after(moved);
         }
         self.snapshot.named.insert(after.key(), after.clone());

@@ -99,9 +99,13 @@ struct Inner {
     balance: i64,
     /// What the wallet holds of every token; as much as of dollars where nothing is set.
     shares: Option<Shares>,
+    /// Of these tokens it holds so much, whatever else is set.
+    held: BTreeMap<AssetId, Shares>,
     bid: Option<Price>,
     /// Whether the facts of market 1 are known.
     market: bool,
+    /// Whether market 1 trades its new ids.
+    migrated: bool,
     /// What market 1 pays.
     payouts: Vec<i64>,
 }
@@ -199,6 +203,16 @@ impl FakeVenue {
     /// The venue tells the facts of market 1.
     pub fn know_market(&self) {
         self.lock().market = true;
+    }
+
+    /// Market 1 trades its position ids from now on: 7001 and 7002.
+    pub fn migrate_market(&self) {
+        self.lock().migrated = true;
+    }
+
+    /// What the wallet holds of one token.
+    pub fn set_held(&self, asset: AssetId, shares: Shares) {
+        self.lock().held.insert(asset, shares);
     }
 
     /// Market 1 is resolved.
@@ -333,10 +347,16 @@ impl FakeVenue {
     }
 }
 
+/// What market 1 trades once it has migrated.
+const POSITIONS: [&str; 2] = ["7001", "7002"];
+
 /// The id that a body's order has.
 pub fn id_of(body: &[u8]) -> OrderId {
     let post = PostOrder::read(body).unwrap();
-    order_digest(&ExchangeTable::default(), Route::Normal, &OrderFields::from(&post.order)).unwrap()
+    let fields = OrderFields::from(&post.order);
+    // Position ids are of the market's other version.
+    let route = if POSITIONS.contains(&fields.token.as_str()) { Route::V3 } else { Route::Normal };
+    order_digest(&ExchangeTable::default(), route, &fields).unwrap()
 }
 
 #[async_trait]
@@ -461,7 +481,10 @@ impl Exchange for FakeVenue {
         let inner = self.lock();
         let balance = match of {
             BalanceOf::Collateral => inner.balance,
-            BalanceOf::Token { .. } => inner.shares.map_or(inner.balance, Shares::micro),
+            BalanceOf::Token { asset, .. } => {
+                let all = inner.shares.map_or(inner.balance, Shares::micro);
+                inner.held.get(asset).map_or(all, |held| held.micro())
+            }
         };
         Ok(BalanceAllowance {
             balance: Literal::new(balance.to_string()),
@@ -514,8 +537,10 @@ impl MarketData for FakeVenue {
             return Err(silent("/markets/keyset"));
         }
         let row = serde_json::json!({
-            "conditionId": super::condition(1), "slug": "market-1", "question": "?", "version": "v1",
-            "outcomes": "[\"Yes\", \"No\"]", "clobTokenIds": "[\"1001\", \"1002\"]", "negRisk": false,
+            "conditionId": super::condition(1), "slug": "market-1", "question": "?",
+            "version": if self.lock().migrated { "v2" } else { "v1" },
+            "outcomes": "[\"Yes\", \"No\"]", "clobTokenIds": "[\"1001\", \"1002\"]",
+            "positionIds": POSITIONS, "negRisk": false,
             "orderMinSize": 5, "orderPriceMinTickSize": 0.01, "acceptingOrders": true, "closed": false,
         });
         let rows = vec![serde_json::from_value(row).unwrap()];

@@ -205,6 +205,7 @@ impl World {
             IntentsEvent::PlaceIntent(i) => record(&self.codec, &account, i, at, None),
             IntentsEvent::CloseIntent(i) => record(&self.codec, &account, i, at, None),
             IntentsEvent::CancelIntent(i) => record(&self.codec, &account, i, at, None),
+            IntentsEvent::MigrateIntent(i) => record(&self.codec, &account, i, at, None),
         }
         .unwrap();
         let to = self.log.manifest().place(Topic::Intents, account.as_bytes());

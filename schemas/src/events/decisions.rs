@@ -175,6 +175,8 @@ record! {
         replaces: Option<IdempotencyKey>,
         /// The copies whose open orders it cancels: of a voided fill, of a removed target.
         cancels: Vec<IdempotencyKey>,
+        /// A migration: the id under which what is held goes on.
+        becomes: Option<AssetId>,
     }
 }
 

@@ -125,3 +125,14 @@ record! {
         cause: String,
     }
 }
+
+record! {
+    /// A token goes on under another id: what of it was bought after a target is held under the new one from now on, and
+    /// what was due of it is due of that.
+    MigrateIntent {
+        /// Whose, and by which change of the leader's position: `asset` is the id that it had.
+        head: IntentHead,
+        /// The id under which it goes on.
+        becomes: AssetId,
+    }
+}

@@ -97,7 +97,7 @@ topic_events! {
     /// What stands in `decisions`.
     DecisionsEvent in Decisions { Cut, Decision, }
     /// What stands in `intents`.
-    IntentsEvent in Intents { PlaceIntent, CloseIntent, CancelIntent, }
+    IntentsEvent in Intents { PlaceIntent, CloseIntent, CancelIntent, MigrateIntent, }
     /// What stands in `controls`.
     ControlsEvent in Controls { ControlState, GrantState, ConnectionState, }
     /// What stands in `markets`.

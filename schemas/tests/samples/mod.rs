@@ -76,7 +76,7 @@ types! {
     TargetsEvent { TargetState CloseRequested }
     OrdersEvent { OrderState }
     DecisionsEvent { Cut Decision }
-    IntentsEvent { PlaceIntent CloseIntent CancelIntent }
+    IntentsEvent { PlaceIntent CloseIntent CancelIntent MigrateIntent }
     ControlsEvent { ControlState GrantState ConnectionState }
     MarketsEvent { MarketState MarketMarked MarketResolved }
     DecideStateEvent { StateSnapshot }

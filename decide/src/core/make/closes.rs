@@ -11,7 +11,7 @@ use super::{Maker, Subject};
 use crate::{
     DecideError,
     plan::{Part, Planned},
-    state::{Expiring, REMEMBERED, own::OrderKey, own_key, targets::Row},
+    state::{Expiring, REMEMBERED, own::OrderKey, targets::Row},
 };
 
 impl Maker<'_> {
@@ -25,11 +25,17 @@ impl Maker<'_> {
             return Ok(());
         };
         for delta in &changed.deltas {
-            if let Some(becomes) = &delta.becomes {
-                self.state.fold_migrated(changed.wallet, &delta.asset, becomes);
+            match &delta.becomes {
+                Some(becomes) if self.version.carries => {
+                    self.carry(offset, changed, &delta.asset, becomes)?;
+                }
+                Some(becomes) => self.state.fold_migrated(changed.wallet, &delta.asset, becomes),
+                None => {}
             }
         }
         for (delta, before, after) in went {
+            let besides = self.state.held_besides(changed.wallet, &delta.asset);
+            let (before, after) = (before.and(besides), after.and(besides));
             let rows = self.state.subscribed(changed.wallet, changed.changed_at);
             let Some(fill_id) = cause(&format!(
                 "data-api:{}:{}:{}:{}",
@@ -68,6 +74,34 @@ impl Maker<'_> {
         Ok(())
     }
 
+    /// A token of the leader goes on under another id: so does what its followers have of it, and the gate of each is told.
+    fn carry(
+        &mut self,
+        offset: Offset,
+        changed: &PositionChanged,
+        from: &AssetId,
+        becomes: &AssetId,
+    ) -> Result<(), DecideError> {
+        let stood = self.state.current(changed.wallet, from).clone();
+        let holders = self.state.holders(changed.wallet, &stood);
+        if !self.state.fold_carried(changed.wallet, from, becomes, self.clock) {
+            return Ok(());
+        }
+        let at = changed.changed_at;
+        let Some(fill_id) = cause(&format!("data-api:{}:{from}:{}:{}", changed.tx, changed.kind, at.secs()))
+        else {
+            return Ok(());
+        };
+        for row in holders {
+            let subject = self.own_cause(&row, fill_id.clone(), from, changed.condition_id, at, offset);
+            let own = self.own_view(&row, &subject);
+            let inputs = self.inputs(&row, &subject, own);
+            let order = Order { becomes: Some(becomes.clone()), ..NOTHING };
+            self.emit(&row, &subject, inputs, Planned::placed(PositionBranch::None, order))?;
+        }
+        Ok(())
+    }
+
     /// A fill that never happened. A BUY: what is open of our copy is cancelled, what it filled is closed. A SELL:
     /// what is due of it and not sent is dropped.
     pub(super) fn on_voided(&mut self, offset: Offset, voided: &FillVoided) -> Result<(), DecideError> {
@@ -102,7 +136,7 @@ impl Maker<'_> {
         for row in self.state.subscribed(voided.wallet, voided.filled_at) {
             let own = self.own_view(&row, &subject);
             let key = OrderKey {
-                own: own_key(row.wallet, row.billing_account_id, row.mode, &voided.asset),
+                own: self.state.own_key(row.wallet, row.billing_account_id, row.mode, &voided.asset),
                 key: copied,
                 attempt: 0,
             };
@@ -159,7 +193,7 @@ impl Maker<'_> {
             };
             let subject = self.own_cause(&row, fill_id, &asset, condition, row.changed_at, offset);
             let own = self.own_view(&row, &subject);
-            let whose = own_key(row.wallet, row.billing_account_id, row.mode, &asset);
+            let whose = self.state.own_key(row.wallet, row.billing_account_id, row.mode, &asset);
             let mut cancels: Vec<IdempotencyKey> = self
                 .state
                 .open_of(&whose, self.clock)
@@ -192,7 +226,7 @@ impl Maker<'_> {
         let (Some(row), Some(fill_id)) = (row, fill_id) else {
             return Ok(());
         };
-        let own = own_key(row.wallet, row.billing_account_id, row.mode, &request.asset);
+        let own = self.state.own_key(row.wallet, row.billing_account_id, row.mode, &request.asset);
         let condition = self
             .state
             .positions
@@ -258,20 +292,7 @@ impl Maker<'_> {
         let mut planned = match part {
             Some(part) => (self.version.close)(own, part, true),
             None if cancels.is_empty() => return None,
-            None => Planned::placed(
-                PositionBranch::None,
-                Order {
-                    limit: None,
-                    shares: None,
-                    amount: None,
-                    fraction_num: None,
-                    fraction_den: None,
-                    flat: None,
-                    placement: None,
-                    replaces: None,
-                    cancels: Vec::new(),
-                },
-            ),
+            None => Planned::placed(PositionBranch::None, NOTHING),
         };
         if let Some(order) = &mut planned.order {
             order.cancels = cancels;
@@ -279,6 +300,20 @@ impl Maker<'_> {
         Some(planned)
     }
 }
+
+/// An order for nothing: what a decision wants besides is added.
+const NOTHING: Order = Order {
+    limit: None,
+    shares: None,
+    amount: None,
+    fraction_num: None,
+    fraction_den: None,
+    flat: None,
+    placement: None,
+    replaces: None,
+    cancels: Vec::new(),
+    becomes: None,
+};
 
 /// A cause id. `None` for text that is none: a request id of hundreds of characters.
 pub(super) fn cause(text: &str) -> Option<FillId> {

@@ -4,7 +4,7 @@ use eventlog::Offset;
 use schemas::events::TokenMarked;
 
 use super::{Maker, closes::cause};
-use crate::{DecideError, plan::Part, state::own_key};
+use crate::{DecideError, plan::Part};
 
 impl Maker<'_> {
     /// A sample of a token's price: each tenant whose policy now wants out sells all of it, once. While everything of
@@ -14,7 +14,7 @@ impl Maker<'_> {
         // A book without bids says nothing about what the shares are worth.
         let Some(best_bid) = mark.best_bid else { return Ok(()) };
         for row in self.state.subscribed(mark.wallet, self.clock) {
-            let own = own_key(row.wallet, row.billing_account_id, row.mode, &mark.asset);
+            let own = self.state.own_key(row.wallet, row.billing_account_id, row.mode, &mark.asset);
             let view = self.state.own_view(&own, None, self.clock);
             let Some(exit) = (self.version.exit)(&row.policy, &view, best_bid) else { continue };
             if self.state.is_all_due(&own) {

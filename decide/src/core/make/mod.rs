@@ -22,7 +22,7 @@ use crate::{
     DecideError,
     cut::Salt,
     plan::Version,
-    state::{State, leader::Holding, own_key, targets::Row},
+    state::{State, leader::Holding, targets::Row},
 };
 
 /// A decision made, and its record.
@@ -134,10 +134,12 @@ impl Maker<'_> {
             return Ok(());
         }
         let opposite = fill.facts.as_ref().and_then(|f| f.opposite(&fill.asset));
-        let leader = self.leader_view(fill.wallet, opposite, moved.before, moved.after);
+        let besides = self.state.held_besides(fill.wallet, &fill.asset);
+        let (before, after) = (moved.before.and(besides), moved.after.and(besides));
+        let leader = self.leader_view(fill.wallet, opposite, before, after);
         if leader.known && fill.facts.is_some() {
             // Without facts the other token's cost is not known, and without the snapshot neither: the baseline waits.
-            let cost = moved.before.cost.saturating_add(leader.opposite_cost);
+            let cost = before.cost.saturating_add(leader.opposite_cost);
             for row in &rows {
                 self.state.fold_baseline(row.target_row_id, fill.condition_id, cost);
             }
@@ -172,7 +174,7 @@ impl Maker<'_> {
             let inputs = self.inputs(row, subject, own);
             let planned = (self.version.plan)(subject.condition, &inputs, self.clock);
             if subject.side == Side::Sell {
-                let own = own_key(row.wallet, row.billing_account_id, row.mode, subject.asset);
+                let own = self.state.own_key(row.wallet, row.billing_account_id, row.mode, subject.asset);
                 self.state.drop_kept(&own);
             }
             self.emit(row, subject, inputs, planned)?;
@@ -187,7 +189,8 @@ impl Maker<'_> {
         before: Holding,
         after: Holding,
     ) -> LeaderView {
-        let opposite = opposite.map(|o| self.state.holding(wallet, o)).unwrap_or_default();
+        let held = |o| self.state.holding(wallet, o).and(self.state.held_besides(wallet, o));
+        let opposite = opposite.map(held).unwrap_or_default();
         LeaderView {
             known: self.state.is_known(wallet),
             shares_before: before.shares,
@@ -213,13 +216,14 @@ impl Maker<'_> {
             view.percentile = sample.percentile(subject.wallet, percent);
             view.percentile_99 = sample.percentile(subject.wallet, 99);
             view.sample = i32::try_from(sample.tokens(subject.wallet)).ok();
-            view.spent = Some(sample.spent(subject.wallet, subject.asset));
+            let asset = self.state.current(subject.wallet, subject.asset);
+            view.spent = Some(sample.spent(subject.wallet, asset));
         }
         view
     }
 
     fn own_view(&self, row: &Row, subject: &Subject) -> OwnView {
-        let own = own_key(row.wallet, row.billing_account_id, row.mode, subject.asset);
+        let own = self.state.own_key(row.wallet, row.billing_account_id, row.mode, subject.asset);
         let opposite = subject.facts.and_then(|f| f.opposite(subject.asset));
         self.state.own_view(&own, opposite, self.clock)
     }

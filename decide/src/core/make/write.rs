@@ -4,7 +4,9 @@ use eventlog::event;
 use schemas::{
     Hash32, IdempotencyKey, Outcome, Round,
     avro::Event,
-    events::{CancelIntent, CloseIntent, Decision, Inputs, IntentHead, Order, Origin, PlaceIntent},
+    events::{
+        CancelIntent, CloseIntent, Decision, Inputs, IntentHead, MigrateIntent, Order, Origin, PlaceIntent,
+    },
 };
 
 use super::{Decided, Maker, Subject};
@@ -15,7 +17,6 @@ use crate::{
     plan::Planned,
     state::{
         own::{OrderKey, Placed, SILENCE},
-        own_key,
         targets::Row,
     },
 };
@@ -30,7 +31,7 @@ impl Maker<'_> {
         planned: Planned,
     ) -> Result<(), DecideError> {
         if let Some(desire) = planned.kept {
-            let own = own_key(row.wallet, row.billing_account_id, row.mode, subject.asset);
+            let own = self.state.own_key(row.wallet, row.billing_account_id, row.mode, subject.asset);
             self.state.fold_kept(own, self.clock, desire);
         }
         let decision = Decision {
@@ -99,6 +100,9 @@ impl Maker<'_> {
             let cause = subject.scheme().to_owned();
             self.intend(&CancelIntent { head: head.clone(), cancels: *cancelled, cause }, row, subject.key)?;
         }
+        if let Some(becomes) = order.becomes.clone() {
+            return self.intend(&MigrateIntent { head, becomes }, row, subject.key);
+        }
         if let (Some(limit), Some(shares), Some(facts)) = (order.limit, order.shares, subject.facts) {
             let s = (self.version.settings)(&row.policy);
             let send_until = subject.filled_at.plus(s.max_fill_age);
@@ -108,7 +112,7 @@ impl Maker<'_> {
             };
             self.state.fold_placed(Placed {
                 key: OrderKey {
-                    own: own_key(row.wallet, row.billing_account_id, row.mode, subject.asset),
+                    own: self.state.own_key(row.wallet, row.billing_account_id, row.mode, subject.asset),
                     key: subject.key,
                     attempt: 0,
                 },
@@ -119,6 +123,11 @@ impl Maker<'_> {
                 until: send_until.plus(SILENCE),
                 replaces: order.replaces,
             });
+            let becomes = self.state.current(subject.wallet, subject.asset).clone();
+            if becomes != *subject.asset {
+                // Bought under a former id by one who held nothing of it when it went on: the gate has to know.
+                self.intend(&MigrateIntent { head: head.clone(), becomes }, row, subject.key)?;
+            }
             self.intend(
                 &PlaceIntent {
                     head,
@@ -140,7 +149,7 @@ impl Maker<'_> {
         } else if let (Some(num), Some(den)) = (order.fraction_num, order.fraction_den) {
             // A void close is about what one order filled, however much of the position that is.
             let everything = num >= den && subject.scheme() != "void";
-            let own = own_key(row.wallet, row.billing_account_id, row.mode, subject.asset);
+            let own = self.state.own_key(row.wallet, row.billing_account_id, row.mode, subject.asset);
             self.state.fold_close(own, subject.key, everything);
             self.intend(
                 &CloseIntent {

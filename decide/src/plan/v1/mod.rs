@@ -176,6 +176,7 @@ fn buy(condition: ConditionId, i: &Inputs, now: Timestamp) -> Result<Planned, No
             placement: Some(s.placement),
             replaces,
             cancels: Vec::new(),
+            becomes: None,
         },
     ))
 }

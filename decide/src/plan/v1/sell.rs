@@ -40,6 +40,7 @@ pub fn close(own: &OwnView, part: Part, flat: bool) -> Planned {
             placement: None,
             replaces: None,
             cancels: Vec::new(),
+            becomes: None,
         },
     )
 }

@@ -29,9 +29,13 @@
 //!   twice counts once, and a trade that fails later goes back to the due it came from.
 //! - **One at a time.** The next attempt exists only when none of the position's SELLs is alive, so the fills of all of
 //!   them are known, and it asks for no more than is still due.
+//! - **Under which id** ([`carried`]). Under the one that its market trades. Of a position that has gone on under another id
+//!   no more is offered than the wallet holds under the traded one, since the venue moves each wallet in its own time; what
+//!   its market does not trade under any id that is known waits, and is missed by nobody.
 //! - **How it ends.** A due is `filled`; or `dust`, where less than 0.01 share is left to sell; or `external_close`, where
-//!   the wallet lacks confirmed shares in two looks that lie 60 seconds apart; or `market_ended`; or it is dropped, where
-//!   its SELL was voided or the tenant keeps the position. Each end is told: by the attempts under its own key, else by
+//!   the wallet lacks confirmed shares in two looks that lie 60 seconds apart; or `market_ended`, where the venue tells what
+//!   its market pays, for which every close that is not over within 30 seconds asks at each look, what rests or still
+//!   gathers too; or it is dropped, where its SELL was voided or the tenant keeps the position. Each end is told: by the attempts under its own key, else by
 //!   a row of its own that was never sent ([`Note::SoldBy`] where another close's attempts sold it). One that is denied
 //!   is told once for each reason, and asked again every 30 seconds.
 //!
@@ -40,6 +44,7 @@
 //! close that its next owner goes on with.
 
 pub mod allot;
+pub mod carried;
 pub mod due;
 pub mod ladder;
 pub mod plan;
@@ -81,7 +86,7 @@ impl CloseName {
             billing_account_id: attempt.billing_account_id,
             mode: attempt.mode,
             target_id: attempt.target_id,
-            asset: attempt.asset.clone(),
+            asset: attempt.held_as.clone(),
         }
     }
 }
@@ -135,6 +140,10 @@ pub struct Close {
     pub next_look_at: Option<Timestamp>,
     /// When it last changed.
     pub changed_at: Timestamp,
+    /// The id under which the position goes on: of this one nothing is due any more ([`carried`]).
+    pub becomes: Option<AssetId>,
+    /// The position's other ids: shares of it may still lie under them.
+    pub also: Vec<AssetId>,
     /// What is due, oldest first: the open ones, and those a caller asked for besides.
     #[serde(skip)]
     pub dues: Vec<Due>,
@@ -161,6 +170,8 @@ impl Close {
             took_buys_at: None,
             next_look_at: None,
             changed_at: now,
+            becomes: None,
+            also: Vec::new(),
             dues: Vec::new(),
         }
     }

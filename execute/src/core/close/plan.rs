@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use schemas::{
-    Mode, OrderType, Price, Round, Shares, Timestamp, Usdc,
+    AssetId, Mode, OrderType, Price, Round, Shares, Timestamp, Usdc,
     events::{BookSnapshot, IntentHead, MarketFacts},
 };
 
@@ -26,6 +26,11 @@ const LOOKS_APART: Duration = Duration::from_secs(60);
 const REFUSED_DOUBLINGS: i32 = 5;
 /// A close that waits for a BUY looks for itself so often, should nobody have told it.
 const LOOK_AT_BUYS: Duration = Duration::from_secs(15);
+/// A close that rests at the venue is looked at so often: its market may have ended without a word from there.
+const LOOK_AT_RESTING: Duration = Duration::from_secs(5 * 60);
+/// Due shares that are too few yet to be worth the while are looked at after a quarter of their age, at first and at most:
+/// nothing else would ever say that their market has ended.
+const LOOK_AT_GATHERED: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(3_600));
 
 /// What was read of the best bid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -50,8 +55,10 @@ pub struct Market {
     pub book: Option<BookSnapshot>,
     /// Whether the market is resolved.
     pub ended: bool,
-    /// The token's balance of the wallet.
+    /// What the wallet holds under the id that is to be sold.
     pub balance: Option<Shares>,
+    /// What it holds under the position's other ids; known where `balance` is.
+    pub elsewhere: Shares,
 }
 
 /// What of the position matters.
@@ -76,6 +83,8 @@ pub struct View<'v> {
 pub struct Sale {
     /// Whose key it bears: the oldest due's.
     pub head: IntentHead,
+    /// What is sold: the position under the id that its market trades.
+    pub asset: AssetId,
     /// The market's facts.
     pub facts: MarketFacts,
     /// The lowest price.
@@ -118,32 +127,46 @@ pub struct Plan {
 
 /// What a close has to be told of the venue before it can go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "four questions")]
 pub struct Lacks {
     /// The market's facts.
     pub facts: bool,
     /// The best bid, and on paper the book.
     pub bid: bool,
-    /// Whether the market is resolved, and what the wallet holds.
-    pub doubts: bool,
+    /// Whether the market is resolved.
+    pub ended: bool,
+    /// What the wallet holds.
+    pub balance: bool,
 }
 
 /// What is to be read before a close is looked at.
-pub fn lacks(close: &Close) -> Lacks {
+pub fn lacks(close: &Close, now: Timestamp) -> Lacks {
     let Some(newest) = close.wanted().next_back() else { return Lacks::default() };
     let facts = facts_of(close).is_none();
     let price = newest.intent.sale_price.is_none() && close.found_price.is_none();
+    // A market without facts, or without bids, may be one that has ended.
+    let doubts = facts || price || close.doubts || close.short.is_some();
+    // So may that of a close which did not get on at once: nothing but the outcome itself need ever say so.
+    let lasts = close.open().any(|due| now.since(due.created_at) >= STEP);
     Lacks {
         facts: facts || close.doubts,
         bid: price || close.stepped_at.is_some() || lacks_book(close, newest, None),
-        // A market without facts, or without bids, may be one that has ended.
-        doubts: facts || price || close.doubts || close.short.is_some(),
+        ended: doubts || lasts,
+        balance: doubts || !close.also.is_empty(),
     }
 }
 
+/// The id of a position that its market trades; `None`: none of those that are known.
+pub fn traded<'c>(close: &'c Close, facts: &MarketFacts) -> Option<&'c AssetId> {
+    let mut ids = std::iter::once(&close.name.asset).chain(&close.also);
+    ids.find(|id| facts.tokens.iter().any(|token| token.asset == **id))
+}
+
 /// On paper: the book that the next attempt is filled against. The first at new terms has the one that was recorded when
-/// it was decided, later ones what is bid by then.
+/// it was decided, later ones what is bid by then; and so has a position that has gone on under another id.
 fn book_of<'b>(close: &Close, newest: &'b Due, read: Option<&'b BookSnapshot>) -> Option<&'b BookSnapshot> {
-    let recorded = newest.intent.book.as_ref().filter(|_| close.stepped_at.is_none());
+    let as_decided = close.stepped_at.is_none() && close.also.is_empty();
+    let recorded = newest.intent.book.as_ref().filter(|_| as_decided);
     recorded.or(read).filter(|_| close.name.mode == Mode::Paper)
 }
 
@@ -152,7 +175,7 @@ fn lacks_book(close: &Close, newest: &Due, read: Option<&BookSnapshot>) -> bool 
 }
 
 /// The newest facts that came with a due, unless others were read.
-fn facts_of(close: &Close) -> Option<&MarketFacts> {
+pub fn facts_of(close: &Close) -> Option<&MarketFacts> {
     close.facts.as_ref().or_else(|| close.wanted().rev().find_map(|d| d.intent.facts.as_ref()))
 }
 
@@ -172,7 +195,7 @@ pub fn plan(close: Close, view: &View<'_>) -> Plan {
 
 impl Close {
     /// Nothing is due: the next due begins anew.
-    fn rest(&mut self) {
+    pub(super) fn rest(&mut self) {
         self.terms = None;
         self.stepped_at = None;
         self.found_price = None;
@@ -215,7 +238,7 @@ fn take_in(close: &mut Close, view: &View<'_>) {
         close.facts = Some(facts.clone());
         close.doubts = !facts.accepting_orders;
     }
-    let Some(balance) = market.balance else { return };
+    let Some(balance) = market.balance.map(|b| b.saturating_add(market.elsewhere)) else { return };
     let confirmed = view.held.minus_or_zero(view.unconfirmed);
     close.short = if is_dust(confirmed.minus_or_zero(balance)) {
         None
@@ -251,6 +274,10 @@ fn end_what_is_over(close: &mut Close, view: &View<'_>, ended: &mut Vec<Due>) {
 /// had, of the youngest dues first.
 fn lose_what_left(close: &mut Close, view: &View<'_>, ended: &mut Vec<Due>) {
     let Some(short) = close.short else { return };
+    // A market that goes on under ids which nobody has told: the wallet's shares may well lie there.
+    if facts_of(close).is_some_and(|facts| traded(close, facts).is_none()) {
+        return;
+    }
     if view.market.balance.is_none() || view.now.since(short.since) < LOOKS_APART {
         return;
     }
@@ -284,8 +311,12 @@ fn next(close: &mut Close, view: &View<'_>, ended: &mut Vec<Due>) -> Next {
         return match () {
             () if alive.cancel_asked_at.is_some() => Next::Wait,
             () if dropped => Next::Cancel("dropped"),
+            () if rests && view.market.ended => Next::Cancel(End::MarketEnded.as_str()),
             () if rests && newest.is_some() && newest != close.terms => Next::Cancel("repriced"),
-            () => Next::Wait,
+            () => {
+                close.next_look_at = rests.then(|| now.plus(LOOK_AT_RESTING));
+                Next::Wait
+            }
         };
     }
     let waits_for_buys = close.wanted().any(|d| !d.awaits.is_empty());
@@ -306,7 +337,12 @@ fn next(close: &mut Close, view: &View<'_>, ended: &mut Vec<Due>) -> Next {
     let least = newest.intent.min_close_usdc.unwrap_or(MIN_CLOSE);
     let is_flat = close.wanted().any(|d| d.intent.flat);
     if !is_flat && sale.cost(size, Round::Down).unwrap_or(Usdc::ZERO) < least {
-        return looks_for_buys(close);
+        let (first, most) = LOOK_AT_GATHERED;
+        let age = close.wanted().next().map_or(Duration::ZERO, |oldest| now.since(oldest.created_at));
+        let gathered = now.plus((age / 4).clamp(first, most));
+        looks_for_buys(close);
+        close.next_look_at = Some(close.next_look_at.map_or(gathered, |at| at.min(gathered)));
+        return Next::Wait;
     }
     if is_dust(size) {
         close.end(|d| d.drop_cause.is_none() && d.awaits.is_empty(), End::Dust, ended);
@@ -322,19 +358,33 @@ fn next(close: &mut Close, view: &View<'_>, ended: &mut Vec<Due>) -> Next {
         close.next_look_at = Some(now.plus(STEP));
         return Next::Wait;
     }
+    let Some(asset) = traded(close, &facts).cloned() else {
+        // What it goes on as will be told, or that it has ended.
+        close.doubts = true;
+        close.next_look_at = Some(now.plus(STEP));
+        return Next::Wait;
+    };
+    let size = match view.market.balance {
+        _ if close.also.is_empty() => size,
+        // What lies under which id is asked before each attempt.
+        None => return wait_for_data(close, now),
+        Some(there) => size.min(there),
+    };
     let size = match close.short {
         Some(short) => size.min(short.balance.saturating_add(view.unconfirmed)),
         None => size,
     };
     let shares = size.to_multiple(LEAST_SHARES.micro(), Round::Down).unwrap_or(Shares::ZERO);
     if is_dust(shares) {
-        close.next_look_at = close.short.map(|s| s.since.plus(LOOKS_APART).max(now.plus(STEP)));
+        let again = now.plus(STEP);
+        close.next_look_at = Some(close.short.map_or(again, |s| s.since.plus(LOOKS_APART).max(again)));
+        close.doubts |= !close.also.is_empty();
         return Next::Wait;
     }
     if lacks_book(close, &newest, view.market.book.as_ref()) {
         return wait_for_data(close, now);
     }
-    sell(close, &newest, facts, sale, shares, view)
+    sell(close, &newest, asset, facts, sale, shares, view)
 }
 
 /// The leader's price, else what somebody bids at the first attempt.
@@ -359,6 +409,7 @@ fn wait_for_data(close: &mut Close, now: Timestamp) -> Next {
 fn sell(
     close: &mut Close,
     newest: &Due,
+    asset: AssetId,
     facts: MarketFacts,
     sale: Price,
     shares: Shares,
@@ -398,12 +449,13 @@ fn sell(
         offered: close.counted,
         not_before: Some(not_before),
         denied: None,
-        next_look_at: None,
+        next_look_at: rests.then(|| now.plus(LOOK_AT_RESTING)),
         changed_at: now.max(close.changed_at),
         ..close.clone()
     };
     Next::Sell(Box::new(Sale {
         head: bearer.intent.head.clone(),
+        asset,
         facts,
         limit: rung.limit,
         shares,

@@ -63,7 +63,7 @@ impl PaperLedger for MemoryStore {
                 Side::Buy => a.filled_shares.micro(),
                 Side::Sell => -a.filled_shares.micro(),
             };
-            let of_it = state.on_paper(wallet).filter(|a| a.asset == *asset);
+            let of_it = state.on_paper(wallet).filter(|a| a.held_as == *asset);
             Ok(Shares::from_micro(of_it.map(moved).sum()))
         })
         .await

@@ -10,7 +10,10 @@ use super::{count, failed, rows};
 use crate::{
     core::{
         Attempt,
-        close::{Close, CloseName, Due, DueKey},
+        close::{
+            Close, CloseName, Due, DueKey,
+            carried::{Carried, Migration, carry as carried},
+        },
         gate::{Snapshots, Wanted},
     },
     store::StoreError,
@@ -159,7 +162,7 @@ pub async fn lock_of(db: &mut PgConnection, attempt: &Attempt) -> Result<Option<
             .bind(attempt.billing_account_id.as_uuid())
             .bind(attempt.mode.as_str().to_owned())
             .bind(attempt.target_id.as_uuid())
-            .bind(attempt.asset.as_str().to_owned())
+            .bind(attempt.held_as.as_str().to_owned())
     };
     let found = name(sqlx::query(
         "select to_jsonb(c) from execution.closes c
@@ -198,20 +201,7 @@ pub async fn write<'c>(
     if changed.is_empty() {
         return Ok(());
     }
-    sqlx::query(
-        "insert into execution.closes select * from jsonb_populate_recordset(null::execution.closes, $1)
-         on conflict (billing_account_id, mode, target_id, asset) do update set
-             counted = excluded.counted, offered = excluded.offered, terms = excluded.terms,
-             stepped_at = excluded.stepped_at, found_price = excluded.found_price, facts = excluded.facts,
-             not_before = excluded.not_before, denied = excluded.denied, refused = excluded.refused,
-             doubts = excluded.doubts, short = excluded.short, took_buys_at = excluded.took_buys_at,
-             next_look_at = excluded.next_look_at,
-             changed_at = excluded.changed_at, partition = excluded.partition",
-    )
-    .bind(Json(&changed))
-    .execute(&mut *db)
-    .await
-    .map_err(failed)?;
+    put(&mut *db, &changed).await?;
     let (mut new, mut moved): (Vec<&Due>, Vec<&Due>) = (Vec::new(), Vec::new());
     for close in changed {
         let known = was(close).map_or(&[][..], |c| &c.dues);
@@ -239,6 +229,107 @@ pub async fn write<'c>(
         .await
         .map_err(failed)?;
     }
+    Ok(())
+}
+
+/// Writes the closes' own rows.
+async fn put(db: &mut PgConnection, closes: &[&Close]) -> Result<(), StoreError> {
+    sqlx::query(
+        "insert into execution.closes select * from jsonb_populate_recordset(null::execution.closes, $1)
+         on conflict (billing_account_id, mode, target_id, asset) do update set
+             counted = excluded.counted, offered = excluded.offered, terms = excluded.terms,
+             stepped_at = excluded.stepped_at, found_price = excluded.found_price, facts = excluded.facts,
+             not_before = excluded.not_before, denied = excluded.denied, refused = excluded.refused,
+             doubts = excluded.doubts, short = excluded.short, took_buys_at = excluded.took_buys_at,
+             next_look_at = excluded.next_look_at,
+             changed_at = excluded.changed_at, partition = excluded.partition,
+             becomes = excluded.becomes, also = excluded.also",
+    )
+    .bind(Json(closes))
+    .execute(db)
+    .await
+    .map_err(failed)?;
+    Ok(())
+}
+
+/// A position's rows by its name: the first four values of a statement.
+type Statement = sqlx::query::Query<'static, sqlx::Postgres, sqlx::postgres::PgArguments>;
+
+/// Everything of a position goes on under another id. In the order in which a step of an attempt takes its rows: the close,
+/// the position, the order. A step that is on its way meanwhile finds that its order stands elsewhere, and is made again.
+pub async fn carry(
+    db: &mut PgConnection,
+    snapshots: &mut Snapshots,
+    migration: Migration,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let Some(snapshot) = snapshots.get_mut(&(migration.billing_account_id, migration.mode)) else {
+        return Err(StoreError::NotLoaded);
+    };
+    let target = migration.target_id;
+    let (from, to) = (snapshot.current(target, &migration.from), snapshot.current(target, &migration.to));
+    if from == to {
+        return Ok(());
+    }
+    let migration = Migration { from, to, ..migration };
+    let Migration { ref from, ref to, .. } = migration;
+    let named = |statement: &'static str| -> Statement {
+        sqlx::query(statement)
+            .bind(migration.billing_account_id.as_uuid())
+            .bind(migration.mode.as_str())
+            .bind(target.as_uuid())
+            .bind(from.as_str().to_owned())
+            .bind(to.as_str().to_owned())
+    };
+    let found = named(
+        "select to_jsonb(c) from execution.closes c
+         where billing_account_id = $1 and mode = $2 and target_id = $3 and asset in ($4, $5)
+         order by asset for update",
+    )
+    .fetch_all(&mut *db)
+    .await
+    .map_err(failed)?;
+    let mut closes = found.iter().map(close).collect::<Result<Vec<_>, _>>()?;
+    let mut take = |name: &CloseName| {
+        let at = closes.iter().position(|c| c.name == *name)?;
+        Some(closes.swap_remove(at))
+    };
+    let (old, new) = (take(&migration.before()), take(&migration.after()));
+    let Carried { old, new, places } = carried(old, new, &migration, now);
+    put(&mut *db, &[&old, &new]).await?;
+    let moved_on = named(
+        "update execution.dues set asset = $5, place = place + $6
+         where billing_account_id = $1 and mode = $2 and target_id = $3 and asset = $4",
+    );
+    moved_on.bind(places).execute(&mut *db).await.map_err(failed)?;
+    let led = named(
+        "update execution.closes set becomes = $5
+         where billing_account_id = $1 and mode = $2 and target_id = $3 and becomes = $4",
+    );
+    led.execute(&mut *db).await.map_err(failed)?;
+    let moved = named(
+        "with old as (select held, cost, condition_id from execution.positions
+             where billing_account_id = $1 and mode = $2 and target_id = $3 and asset = $4 and asset <> $5 for update),
+         gone as (update execution.positions p set held = 0, cost = 0, changed_at = $6 from old
+             where p.billing_account_id = $1 and p.mode = $2 and p.target_id = $3 and p.asset = $4)
+         insert into execution.positions as p
+             (billing_account_id, target_id, asset, mode, condition_id, held, cost, changed_at)
+         select $1, $3, $5, $2, condition_id, held, cost, $6 from old
+         on conflict (billing_account_id, target_id, asset, mode) do update set
+             held = p.held + excluded.held, cost = p.cost + excluded.cost, changed_at = excluded.changed_at",
+    );
+    moved.bind(now.micros()).execute(&mut *db).await.map_err(failed)?;
+    let held_as = named(
+        "update execution.orders set held_as = $5
+         where billing_account_id = $1 and mode = $2 and target_id = $3 and held_as = $4",
+    );
+    held_as.execute(db).await.map_err(failed)?;
+    for becomes in snapshot.links.iter_mut().filter(|((t, _), _)| *t == target).map(|(_, becomes)| becomes) {
+        if becomes == from {
+            becomes.clone_from(to);
+        }
+    }
+    snapshot.links.insert((target, from.clone()), to.clone());
     Ok(())
 }
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use schemas::{
-    Address, BillingAccountId, ControlKind, Mode, Side, SignatureType, TargetRowId, TargetStatus, Timestamp,
-    Usdc, UserId,
+    Address, AssetId, BillingAccountId, ControlKind, Mode, Side, SignatureType, TargetId, TargetRowId,
+    TargetStatus, Timestamp, Usdc, UserId,
 };
 use serde::Deserialize;
 use sqlx::{PgConnection, Row, types::Json};
@@ -28,7 +28,7 @@ pub async fn gate(
 ) -> Result<Vec<Gated>, StoreError> {
     let mut tx = pgpool::begin(&store.pool).await.map_err(failed)?;
     hold(&mut tx, batch.partition, batch.epoch, &batch.source).await?;
-    let mut wanted = Wanted::by(batch.items.iter().map(|i| &i.intent));
+    let mut wanted = Wanted::by(batch.items.iter().map(|i| &i.intent), batch.partition);
     let (mut snapshots, closes) = read(&mut tx, &mut wanted, batch.served, batch.now).await?;
 
     let intents = batch.items.iter().map(|i| &i.intent);
@@ -67,6 +67,11 @@ async fn read(
 ) -> Result<(Snapshots, Vec<Close>), StoreError> {
     let mut snapshots = lock_budgets(db, wanted, served, now).await?;
     read_tenants(db, wanted, &mut snapshots).await?;
+    // Whoever changes where a position stands holds the tenant's budget, as this does.
+    for migration in std::mem::take(&mut wanted.migrations) {
+        closes::carry(db, &mut snapshots, migration, now).await?;
+    }
+    wanted.follow(&snapshots);
     let closes = closes::lock(db, wanted).await?;
     closes::known(db, wanted, &mut snapshots).await?;
     closes::place(&closes, &mut snapshots);
@@ -205,6 +210,14 @@ enum Allowed {
         #[serde(flatten)]
         grant: Grant,
     },
+    /// A position that goes on under another id.
+    Link {
+        billing_account_id: BillingAccountId,
+        mode: Mode,
+        target_id: TargetId,
+        asset: AssetId,
+        becomes: AssetId,
+    },
     Switch {
         billing_account_id: Option<BillingAccountId>,
         switch: ControlKind,
@@ -235,7 +248,10 @@ const ALLOWED: &str = "with
         'per_order', (per_order_usdc_cap * 1000000)::bigint, 'daily', (daily_usdc_cap * 1000000)::bigint,
         'hourly', hourly_fills_cap, 'per_market', (per_market_usdc_cap * 1000000)::bigint,
         'expires_at', (extract(epoch from expires_at) * 1000000)::bigint, 'revoked', revoked_at is not null) from g
-    union all select jsonb_build_object('kind', 'switch', 'billing_account_id', billing_account_id, 'switch', kind) from k";
+    union all select jsonb_build_object('kind', 'switch', 'billing_account_id', billing_account_id, 'switch', kind) from k
+    union all select jsonb_build_object('kind', 'link', 'billing_account_id', billing_account_id, 'mode', mode,
+        'target_id', target_id, 'asset', asset, 'becomes', becomes)
+        from execution.closes where billing_account_id = any($1) and becomes is not null";
 
 /// The snapshots of an account, or of all.
 pub fn of_account(
@@ -275,6 +291,11 @@ async fn read_tenants(
             Allowed::Grant { billing_account_id, grant } => {
                 for snapshot in of_account(snapshots, Some(billing_account_id)) {
                     snapshot.grant = Some(grant.clone());
+                }
+            }
+            Allowed::Link { billing_account_id, mode, target_id, asset, becomes } => {
+                if let Some(snapshot) = snapshots.get_mut(&(billing_account_id, mode)) {
+                    snapshot.links.insert((target_id, asset), becomes);
                 }
             }
             Allowed::Switch { billing_account_id, switch } => {

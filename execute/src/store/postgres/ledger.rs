@@ -90,7 +90,7 @@ macro_rules! ledger {
         on p.billing_account_id = w.account and p.condition_id = w.condition
     union all
     select jsonb_build_object('kind', 'standing', 'billing_account_id', o.billing_account_id, 'mode', o.mode,
-        'target_id', o.target_id, 'asset', o.asset, 'condition_id', o.condition_id,
+        'target_id', o.target_id, 'asset', o.held_as, 'condition_id', o.condition_id,
         'buys', count(*) filter (where o.side = 'BUY'),
         'pending', coalesce(sum((o.limit_price * greatest(o.shares - o.filled_shares, 0) + 999999) / 1000000)
             filter (where o.side = 'BUY'), 0)::bigint,
@@ -98,7 +98,7 @@ macro_rules! ledger {
     from execution.orders o join unnest($2::uuid[], $3::text[]) w(account, condition)
         on o.billing_account_id = w.account and o.condition_id = w.condition
     where not o.is_final
-    group by o.billing_account_id, o.mode, o.target_id, o.asset, o.condition_id
+    group by o.billing_account_id, o.mode, o.target_id, o.held_as, o.condition_id
     union all
     select jsonb_build_object('kind', 'named', 'order', to_jsonb(o)) from execution.orders o
     join unnest($4::uuid[], $5::text[]) w(account, key)
@@ -119,16 +119,16 @@ const LEDGER_OF_CLOSES: &str = concat!(
     select jsonb_build_object('kind', 'named', 'order', to_jsonb(o)) from execution.orders o
     join unnest($2::uuid[], $3::text[]) w(account, condition)
         on o.billing_account_id = w.account and o.condition_id = w.condition
-    where not o.is_final and (o.billing_account_id, o.mode, o.target_id, o.asset) in
+    where not o.is_final and (o.billing_account_id, o.mode, o.target_id, o.held_as) in
         (select * from unnest($10::uuid[], $11::text[], $12::uuid[], $13::text[]))
     union all
     select jsonb_build_object('kind', 'unconfirmed', 'billing_account_id', o.billing_account_id, 'mode', o.mode,
-        'target_id', o.target_id, 'asset', o.asset, 'shares', sum(o.filled_shares - o.confirmed_shares)::bigint)
+        'target_id', o.target_id, 'asset', o.held_as, 'shares', sum(o.filled_shares - o.confirmed_shares)::bigint)
     from execution.orders o join unnest($2::uuid[], $3::text[]) w(account, condition)
         on o.billing_account_id = w.account and o.condition_id = w.condition
-    where o.side = 'BUY' and o.confirmed_shares < o.filled_shares and (o.billing_account_id, o.mode, o.target_id, o.asset)
+    where o.side = 'BUY' and o.confirmed_shares < o.filled_shares and (o.billing_account_id, o.mode, o.target_id, o.held_as)
         in (select * from unnest($10::uuid[], $11::text[], $12::uuid[], $13::text[]))
-    group by o.billing_account_id, o.mode, o.target_id, o.asset"
+    group by o.billing_account_id, o.mode, o.target_id, o.held_as"
 );
 
 /// Pairs of an account and something of it, as two arrays.

@@ -62,7 +62,7 @@ impl PaperLedger for PostgresStore {
         let found = sqlx::query(
             "select coalesce(sum(case o.side when 'SELL' then -o.filled_shares else o.filled_shares end), 0)::bigint
              from execution.orders o join poly_wallet_connections c on c.id = o.connection_id
-             where o.mode = 'paper' and c.address = $1 and o.asset = $2",
+             where o.mode = 'paper' and c.address = $1 and o.held_as = $2",
         )
         .bind(wallet.to_string())
         .bind(asset.as_str())

@@ -46,6 +46,8 @@ macro_rules! columns {
             $prefix,
             "asset, ",
             $prefix,
+            "held_as, ",
+            $prefix,
             "condition_id, ",
             $prefix,
             "limit_price, ",
@@ -132,7 +134,7 @@ const INSERT: &str = concat!(
      select billing_account_id, idempotency_key, attempt from ins"
 );
 
-/// Moves a row from one revision to the next, and tells it; no row where it stood elsewhere.
+/// Moves a row from one revision to the next, and tells it; no row where it stood elsewhere, or its position does.
 const UPDATE: &str = "with moved as (
      update execution.orders o set
          revision = n.revision, status = n.status, filled_shares = n.filled_shares, filled_usdc = n.filled_usdc,
@@ -142,7 +144,7 @@ const UPDATE: &str = "with moved as (
          asked = n.asked, next_look_at = n.next_look_at, is_final = n.is_final
      from jsonb_populate_record(null::execution.orders, $1) n
      where o.billing_account_id = n.billing_account_id and o.idempotency_key = n.idempotency_key
-         and o.attempt = n.attempt and o.revision = $2
+         and o.attempt = n.attempt and o.revision = $2 and o.held_as = n.held_as
      returning o.billing_account_id)
  insert into execution.outbox
      (billing_account_id, idempotency_key, attempt, revision, key, value, partition, created_at, published)
@@ -223,7 +225,7 @@ pub async fn move_position(db: &mut PgConnection, attempt: &Attempt, moved: Move
     )
     .bind(attempt.billing_account_id.as_uuid())
     .bind(attempt.target_id.as_uuid())
-    .bind(attempt.asset.as_str())
+    .bind(attempt.held_as.as_str())
     .bind(attempt.mode.as_str())
     .bind(attempt.condition_id.to_string())
     .bind(attempt.changed_at.micros())
@@ -242,7 +244,7 @@ pub async fn move_position(db: &mut PgConnection, attempt: &Attempt, moved: Move
     )
     .bind(attempt.billing_account_id.as_uuid())
     .bind(attempt.target_id.as_uuid())
-    .bind(attempt.asset.as_str())
+    .bind(attempt.held_as.as_str())
     .bind(attempt.mode.as_str())
     .bind(position.held.micro())
     .bind(position.cost.micro())

@@ -231,7 +231,7 @@ fn told(ground: &Ground, rows: &[Attempt]) -> Vec<Broken> {
                     let head = match &intent {
                         IntentsEvent::PlaceIntent(i) => &i.head,
                         IntentsEvent::CloseIntent(i) => &i.head,
-                        IntentsEvent::CancelIntent(_) => continue,
+                        IntentsEvent::CancelIntent(_) | IntentsEvent::MigrateIntent(_) => continue,
                     };
                     let name = (head.billing_account_id, head.idempotency_key);
                     let came = dues.contains(&name)
