@@ -111,6 +111,7 @@ pub fn judge(plan: &Plan, ground: &Ground) -> Vec<Broken> {
     broken.extend(budgets(&rows, &parts));
     broken.extend(super::denials::judge(plan, &rows));
     broken.extend(positions(ground, &rows, &parts));
+    broken.extend(super::closed::judge(ground, &rows));
     broken.extend(told(ground, &rows));
     broken.extend(tables(ground, &rows));
     broken
