@@ -49,6 +49,8 @@ impl Tally {
             ("rebalances", blow("rebalance") || blow("evict") || blow("crash") || blow("restart")),
             ("frozen processes", blow("freeze")),
             ("zombies", counts.seen.zombies > 0),
+            ("markets that ended", counts.told.ends > 0),
+            ("position changes", counts.told.changes > 0),
             ("orders at the venue", counts.seen.posts > 0),
             ("orders that landed after they were given up", counts.seen.late > 0),
         ];

@@ -6,6 +6,7 @@
 //! | [`decisions`] | in the end | did each fill come to one decision for each who follows? does the chain replay? |
 //! | `denials` | in the end | was there really no room, where a BUY was denied for a cap? |
 //! | `closed` | in the end | is nothing left of what was to be sold? |
+//! | `outcomes` | in the end | does what was held of a market that ended stand by what it pays? |
 //! | [`ends`] | in the end | do ledger, venue, log and tables say the same? |
 
 mod closed;
@@ -13,6 +14,7 @@ pub mod decisions;
 mod denials;
 pub mod ends;
 mod exposure;
+mod outcomes;
 pub mod sends;
 
 pub use sends::Judge;
