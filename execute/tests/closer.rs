@@ -422,6 +422,24 @@ async fn a_resolved_market_ends_a_close() {
     check(&world);
 }
 
+/// What is too little to be sold yet asks the venue nothing, and may wait for a sale that never comes.
+#[tokio::test]
+async fn a_resolved_market_ends_what_gathers_too() {
+    let (world, tenant, executor) = holding().await;
+    let close = tenant.close(2, 1, 25, "0.40");
+    world.publish(close.clone()).await;
+    world.pass(secs(60)).await;
+    assert_eq!(dues(&world)[0].ended, None, "40 cents are due");
+    world.venue.resolve(&[1_000_000, 0]);
+    ends(&world, "it is told", secs(1_900)).await;
+    assert_eq!(dues(&world)[0].ended, Some(End::MarketEnded));
+    let last = attempts(&world, &close).pop().unwrap();
+    assert_eq!((last.status, last.reason.as_deref()), (OrderStatus::Cancelled, Some("market_ended")));
+    assert_eq!(world.venue.posts().len(), 1, "the BUY");
+    executor.stop(&world).await;
+    check(&world);
+}
+
 /// A BUY that is there, one that rests, a part sold, an amendment, and then everything.
 async fn tell(world: &World) -> Tenant {
     let tenant = world.add(1);

@@ -26,6 +26,8 @@ const LOOKS_APART: Duration = Duration::from_secs(60);
 const REFUSED_DOUBLINGS: i32 = 5;
 /// A close that waits for a BUY looks for itself so often, should nobody have told it.
 const LOOK_AT_BUYS: Duration = Duration::from_secs(15);
+/// What gathers asks nothing of the venue, so that nobody would say when its market ends: it is looked for so often.
+const LOOK_AT_GATHERED: Duration = Duration::from_secs(30 * 60);
 
 /// What was read of the best bid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -291,6 +293,11 @@ fn next(close: &mut Close, view: &View<'_>, ended: &mut Vec<Due>) -> Next {
     let least = newest.intent.min_close_usdc.unwrap_or(MIN_CLOSE);
     let is_flat = close.wanted().any(|d| d.intent.flat);
     if !is_flat && sale.cost(size, Round::Down).unwrap_or(Usdc::ZERO) < least {
+        if !waits_for_buys {
+            close.doubts = true;
+            close.next_look_at = Some(now.plus(LOOK_AT_GATHERED));
+            return Next::Wait;
+        }
         return looks_for_buys(close);
     }
     if is_dust(size) {
