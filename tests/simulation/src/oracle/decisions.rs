@@ -24,11 +24,16 @@ use crate::{plan::Plan, ports::at_once, stage::Ground};
 pub struct Found {
     /// Decisions by reason.
     pub reasons: BTreeMap<&'static str, u64>,
+    /// Decisions that no trade asked for, by what did.
+    pub causes: BTreeMap<&'static str, u64>,
     /// Cuts of no chain.
     pub foreign_cuts: u64,
     /// Rules that do not hold.
     pub broken: Vec<Broken>,
 }
+
+/// What stands in the ids of causes (`behaviour.md` 1).
+const CAUSES: [&str; 6] = ["void:", "removed:", "manual:", "exit:", ":MERGE:", ":CONVERSION:"];
 
 /// A copy at a revision.
 type Named = (BillingAccountId, IdempotencyKey, i32);
@@ -63,6 +68,10 @@ pub fn judge(plan: &Plan, ground: &Ground, intents_repeated: bool) -> Found {
         let mut made: BTreeMap<Named, u32> = BTreeMap::new();
         for decision in blocks.iter().flat_map(|b| b.decisions.iter().map(|r| &r.decision)) {
             *found.reasons.entry(decision.reason.as_str()).or_default() += 1;
+            let asked = decision.fill_id.as_str();
+            if let Some(cause) = CAUSES.into_iter().find(|cause| asked.contains(cause)) {
+                *found.causes.entry(cause).or_default() += 1;
+            }
             *made.entry(named(decision)).or_default() += 1;
         }
         for (name, times) in &made {

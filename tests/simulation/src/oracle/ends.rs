@@ -1,10 +1,16 @@
 //! In the end ledger, venue, log and tables say the same, and nothing waits any more.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use decide::cut::INPUTS;
 use eventlog::{Log, Offset, TopicPartition};
-use execute::core::{Attempt, close::Note};
+use execute::core::{
+    Attempt,
+    close::{Close, Note},
+};
 use project::{core::ledger::Attempts, store::Store as _};
 use schemas::{
     AssetId, BillingAccountId, Hash32, OrderId, OrderStatus, OrderType, Shares, Side, TargetId, Usdc,
@@ -97,12 +103,18 @@ pub fn unfinished(ground: &Ground) -> Vec<String> {
     left
 }
 
+/// A close that looks for itself, though not soon: what gathers, every half hour. No story is told for that long.
+pub(super) fn looks_later(ground: &Ground, close: &Close) -> bool {
+    let soon = START.plus(ground.agenda.elapsed()).plus(Duration::from_secs(600));
+    close.next_look_at.is_some_and(|at| at > soon)
+}
+
 /// What is due of markets that are resolved: somebody has to find out.
 fn due_of_ended(ground: &Ground) -> Vec<String> {
     let now = START.plus(ground.agenda.elapsed());
     let local = ground.venue.local();
     let closes = ground.ledger.closes();
-    let open = closes.iter().filter(|close| close.open().next().is_some());
+    let open = closes.iter().filter(|close| close.open().next().is_some() && !looks_later(ground, close));
     open.filter(|close| {
         let row = at_once(local.resolution(close.condition_id, now)).ok().flatten();
         row.is_some_and(|row| !row.payouts.is_empty())

@@ -39,7 +39,8 @@ pub fn judge(plan: &Plan, ground: &Ground, rows: &[Attempt]) -> Vec<Broken> {
             breaks("an order of a market that ended is open", what);
         }
         let closes = ground.ledger.closes();
-        for due in closes.iter().filter(|c| c.condition_id == condition(*market)).flat_map(Close::open) {
+        let of_it = closes.iter().filter(|c| c.condition_id == condition(*market));
+        for due in of_it.filter(|c| !super::ends::looks_later(ground, c)).flat_map(Close::open) {
             let what = format!("{} of {}", due.remaining(), super::short(due.idempotency_key));
             breaks("something of a market that ended is due", what);
         }
