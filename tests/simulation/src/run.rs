@@ -47,6 +47,8 @@ pub struct Counts {
     pub seen: Seen,
     /// Decisions by reason.
     pub decisions: BTreeMap<&'static str, u64>,
+    /// Decisions that no trade asked for, by what did.
+    pub causes: BTreeMap<&'static str, u64>,
     /// Orders by status.
     pub orders: BTreeMap<&'static str, u64>,
     /// Blows by kind.
@@ -467,6 +469,7 @@ impl Run {
         if ground.judge.broken().is_none() {
             let found = decisions::judge(&self.plan, ground, counts.told.intents_repeated);
             counts.decisions = found.reasons;
+            counts.causes = found.causes;
             counts.foreign_cuts = found.foreign_cuts;
             for broken in found.broken.into_iter().chain(ends::judge(&self.plan, ground)) {
                 ground.judge.breaks(broken.rule, broken.what);

@@ -12,6 +12,7 @@ pub struct Tally {
     /// In so many runs something of this kind happened.
     with: BTreeMap<&'static str, u64>,
     decisions: BTreeMap<&'static str, u64>,
+    causes: BTreeMap<&'static str, u64>,
     orders: BTreeMap<&'static str, u64>,
     faults: BTreeMap<&'static str, u64>,
     blows: BTreeMap<&'static str, u64>,
@@ -35,6 +36,7 @@ impl Tally {
             *self.broken.entry(broken.rule).or_default() += 1;
         }
         add(&mut self.decisions, &counts.decisions);
+        add(&mut self.causes, &counts.causes);
         add(&mut self.orders, &counts.orders);
         add(&mut self.faults, &counts.faults);
         add(&mut self.blows, &counts.blows);
@@ -49,6 +51,8 @@ impl Tally {
             ("rebalances", blow("rebalance") || blow("evict") || blow("crash") || blow("restart")),
             ("frozen processes", blow("freeze")),
             ("zombies", counts.seen.zombies > 0),
+            ("markets that ended", counts.told.ends > 0),
+            ("position changes", counts.told.changes > 0),
             ("orders at the venue", counts.seen.posts > 0),
             ("orders that landed after they were given up", counts.seen.late > 0),
         ];
@@ -69,6 +73,7 @@ impl fmt::Display for Tally {
         let lists = [
             ("runs with", &self.with),
             ("decisions", &self.decisions),
+            ("decided without a trade", &self.causes),
             ("orders in the end", &self.orders),
             ("blows", &self.blows),
             ("faults met", &self.faults),

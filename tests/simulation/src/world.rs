@@ -9,9 +9,12 @@ use execute::{
     store::SealedConnection,
 };
 use schemas::{
-    ChangeKind, FillId, FillKind, Mode, Round, Shares, SignatureType, TargetStatus, Timestamp,
+    ChangeKind, FillId, FillKind, Mode, Round, Shares, SignatureType, TargetStatus, Timestamp, Usdc,
     avro::Event,
-    events::{CloseRequested, Fill, FillVoided, PositionChanged, PositionSnapshot, TargetState, TokenDelta},
+    events::{
+        CloseRequested, Fill, FillVoided, Payout, PositionChanged, PositionSnapshot, TargetState, TokenDelta,
+        TokenMarked, TokenResolved,
+    },
     topics::Topic,
 };
 use std::sync::Mutex;
@@ -19,8 +22,8 @@ use venue::{facts::book_snapshot, port::MarketData};
 
 use crate::{
     plan::{
-        Follow, Plan, Step, TenantPlan, What, account, condition, connection, row, second, target, token, tx,
-        user, wallet,
+        Caps, Follow, Plan, Step, TenantPlan, What, account, condition, connection, row, second, target,
+        token, tx, user, wallet,
     },
     ports::at_once,
     stage::{Ground, sealed, signer},
@@ -44,6 +47,10 @@ struct State {
     published: u64,
     repeated: u64,
     intents_repeated: bool,
+    /// What each tenant allows by now, where that is not what it did at first.
+    caps: BTreeMap<u8, Caps>,
+    changes: u64,
+    ends: u64,
 }
 
 /// What the world did.
@@ -55,6 +62,10 @@ pub struct Told {
     pub repeated: u64,
     /// Whether intents were put into the log once more.
     pub intents_repeated: bool,
+    /// Position changes without a trade.
+    pub changes: u64,
+    /// Markets that ended.
+    pub ends: u64,
 }
 
 /// The scopes of a grant.
@@ -85,6 +96,8 @@ impl World {
             published: state.published,
             repeated: state.repeated,
             intents_repeated: state.intents_repeated,
+            changes: state.changes,
+            ends: state.ends,
         }
     }
 
@@ -113,17 +126,22 @@ impl World {
             signing_key: sealed(n),
             api_credentials: None,
         });
-        self.grant(n, None, false);
+        self.grant(n, None, false, None);
     }
 
-    fn grant(&self, n: u8, expires_in: Option<Duration>, revoked: bool) {
-        let tenant = &self.plan.tenants[usize::from(n)];
+    fn grant(&self, n: u8, expires_in: Option<Duration>, revoked: bool, caps: Option<Caps>) {
+        let caps = {
+            let mut state = self.lock();
+            let known = state.caps.entry(n).or_insert(self.plan.tenants[usize::from(n)].caps);
+            *known = caps.unwrap_or(*known);
+            *known
+        };
         let grant = Grant {
             scopes: SCOPES.map(str::to_owned).to_vec(),
-            per_order: tenant.per_order,
-            daily: tenant.daily,
-            hourly: tenant.hourly,
-            per_market: tenant.per_market,
+            per_order: caps.per_order,
+            daily: caps.daily,
+            hourly: caps.hourly,
+            per_market: caps.per_market,
             expires_at: expires_in.map(|d| self.now().plus(d)),
             revoked,
         };
@@ -182,6 +200,20 @@ impl World {
                     agenda.at(at + *delay, move || world.publish(at, n, &what, nth > 0, false));
                 }
             }
+            What::Change { ref published, .. } => {
+                for (nth, delay) in published.iter().enumerate() {
+                    let (world, what) = (self.clone(), what.clone());
+                    agenda.at(at + *delay, move || world.change(at, &what, nth > 0));
+                }
+            }
+            What::End { market, payouts, pays, ref told } => {
+                let world = self.clone();
+                agenda.at(at, move || world.lock().ends += 1);
+                for delay in told {
+                    let world = self.clone();
+                    agenda.at(at + pays + *delay, move || world.resolved(market, payouts, at + pays));
+                }
+            }
             // The venue's script shows them.
             What::Print(_) => {}
             other => {
@@ -221,7 +253,7 @@ impl World {
             page_order: None,
             outcome: None,
             title: None,
-            facts: facts.then(|| self.plan.facts(trade.market)),
+            facts: facts.then(|| self.plan.facts(trade.market, self.ground.agenda.elapsed())),
             book: book.as_ref().map(book_snapshot),
             asset,
         };
@@ -240,7 +272,7 @@ impl World {
     fn happen(&self, what: &What) {
         self.ground.fates.tell(|| format!("{what:?}"));
         match *what {
-            What::Fill { .. } | What::Print(_) => {}
+            What::Fill { .. } | What::Print(_) | What::Change { .. } | What::End { .. } => {}
             What::Amend { n, more } => self.amend(n, more),
             What::Alias { n } => {
                 if let Some((at, of, trade)) = self.plan.fill(n) {
@@ -250,29 +282,6 @@ impl World {
             }
             What::Intents { last } => self.repeat_intents(usize::from(last)),
             What::Void { n } => self.void(n),
-            What::Merge { n, wallet: of, market, shares } => {
-                let delta = |second| TokenDelta {
-                    asset: token(market, second),
-                    shares: Shares::from_micro(-shares.micro()),
-                    cost: schemas::Usdc::ZERO,
-                    becomes: None,
-                };
-                let books = [false, true].map(|second| {
-                    at_once(self.ground.venue.local().book(&token(market, second))).ok().flatten()
-                });
-                let changed = PositionChanged {
-                    wallet: wallet(of),
-                    kind: ChangeKind::Merge,
-                    tx: tx(n),
-                    condition_id: condition(market),
-                    deltas: vec![delta(false), delta(true)],
-                    changed_at: Timestamp::from_secs(self.now().secs()),
-                    observed_at: self.now(),
-                    facts: Some(self.plan.facts(market)),
-                    books: books.iter().flatten().map(book_snapshot).collect(),
-                };
-                self.append(Topic::Fills, of, &changed);
-            }
             What::Snapshot { wallet: of } => {
                 let snapshot = PositionSnapshot {
                     wallet: wallet(of),
@@ -302,10 +311,89 @@ impl World {
                 };
                 self.append(Topic::Targets, of, &request);
             }
-            What::Grant { tenant, expires_in, revoked } => self.grant(tenant, expires_in, revoked),
+            What::Mark { wallet: of, market, second } => self.mark(of, market, second),
+            What::Grant { tenant, expires_in, revoked, caps } => {
+                self.grant(tenant, expires_in, revoked, caps);
+            }
             What::Switch { tenant, kind, on } => {
                 self.ground.ledger.put_switch(tenant.map(account), kind, on);
             }
+        }
+    }
+
+    /// Publishes a position change, as ingest makes them of the rows of the activity list.
+    fn change(&self, at: Duration, what: &What, again: bool) {
+        let What::Change { n, wallet: of, market, kind, shares, facts, .. } = *what else { return };
+        self.lock().changes += u64::from(!again);
+        self.ground.fates.tell(|| format!("{what:?}{}", if again { " (again)" } else { "" }));
+        let delta =
+            |second, shares, cost| TokenDelta { asset: token(market, second), shares, cost, becomes: None };
+        let gone = Shares::from_micro(-shares.micro());
+        let nothing = Usdc::ZERO;
+        let deltas = match kind {
+            ChangeKind::Split => {
+                // A share of both costs a dollar, the odd 10^-6 with the first.
+                let (half, odd) = (shares.micro() / 2, shares.micro() % 2);
+                let cost = |micro| Usdc::from_micro(micro);
+                vec![delta(false, shares, cost(half + odd)), delta(true, shares, cost(half))]
+            }
+            ChangeKind::Merge => vec![delta(false, gone, nothing), delta(true, gone, nothing)],
+            ChangeKind::Redeem => {
+                // However much there was.
+                let all = Shares::from_micro(-i64::MAX);
+                vec![delta(false, all, nothing), delta(true, all, nothing)]
+            }
+            ChangeKind::Conversion | ChangeKind::Migration => vec![delta(true, gone, nothing)],
+        };
+        let books = deltas
+            .iter()
+            .filter(|_| facts)
+            .map(|delta| at_once(self.ground.venue.local().book(&delta.asset)).ok().flatten());
+        let changed = PositionChanged {
+            wallet: wallet(of),
+            kind,
+            tx: tx(n),
+            condition_id: condition(market),
+            changed_at: second(at),
+            observed_at: self.now(),
+            facts: facts.then(|| self.plan.facts(market, self.ground.agenda.elapsed())),
+            books: books.flatten().map(|book| book_snapshot(&book)).collect(),
+            deltas,
+        };
+        self.append(Topic::Fills, of, &changed);
+    }
+
+    /// Publishes a sample of a token's price; where there is no book there is none.
+    fn mark(&self, of: u8, market: u8, second: bool) {
+        let asset = token(market, second);
+        let Some(book) = at_once(self.ground.venue.local().book(&asset)).ok().flatten() else { return };
+        let book = book_snapshot(&book);
+        let marked = TokenMarked {
+            wallet: wallet(of),
+            condition_id: condition(market),
+            best_bid: book.bids.first().map(|level| level.price),
+            best_ask: book.asks.first().map(|level| level.price),
+            as_of: book.as_of,
+            asset,
+        };
+        self.append(Topic::Fills, of, &marked);
+    }
+
+    /// Publishes what a market pays, for the followers of every wallet.
+    fn resolved(&self, market: u8, payouts: [i64; 2], at: Duration) {
+        self.ground.fates.tell(|| format!("market {market} pays {payouts:?}"));
+        for of in 0..self.plan.wallets {
+            let paid = |second: bool| Payout {
+                asset: token(market, second),
+                per_share: Usdc::from_micro(payouts[usize::from(second)]),
+            };
+            let resolved = TokenResolved {
+                wallet: wallet(of),
+                condition_id: condition(market),
+                payouts: vec![paid(false), paid(true)],
+                resolved_at: second(at),
+            };
+            self.append(Topic::Fills, of, &resolved);
         }
     }
 

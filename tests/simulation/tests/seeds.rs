@@ -74,6 +74,11 @@ fn whatever_goes_wrong_no_story_breaks_a_rule() {
     assert!(some(|o| o.counts.seen.zombies > 0) > 20, "zombies");
     assert!(some(|o| o.counts.told.repeated > 0) > 100, "repeated fills");
     assert!(some(|o| o.counts.orders.contains_key("filled")) > 100, "filled orders");
+    for cause in ["void:", "removed:", "manual:", "exit:", ":MERGE:", ":CONVERSION:"] {
+        assert!(outcomes.values().any(|o| o.counts.causes.contains_key(cause)), "{cause}");
+    }
+    assert!(some(|o| o.counts.told.ends > 0) > 50, "markets that ended");
+    assert!(some(|o| o.counts.told.changes > 0) > 50, "position changes without a trade");
 }
 
 #[test]

@@ -187,6 +187,7 @@ async fn publish(log: &Arc<dyn Log>, pace: &Pace, story: &Story, admin: &PgPool,
             IntentsEvent::PlaceIntent(place) => record(&codec, &account, place, *at, None),
             IntentsEvent::CancelIntent(cancel) => record(&codec, &account, cancel, *at, None),
             IntentsEvent::CloseIntent(close) => record(&codec, &account, close, *at, None),
+            IntentsEvent::MigrateIntent(migration) => record(&codec, &account, migration, *at, None),
         };
         let to = log.manifest().place(Topic::Intents, account.as_bytes());
         let written = log.append(vec![Append { to, record: made.unwrap().0 }]).await;

@@ -35,9 +35,9 @@
 //! - **How it ends.** A due is `filled`; or `dust`, where less than 0.01 share is left to sell; or `external_close`, where
 //!   the wallet lacks confirmed shares in two looks that lie 60 seconds apart; or `market_ended`, where the venue tells what
 //!   its market pays, for which every close that is not over within 30 seconds asks at each look, what rests or still
-//!   gathers too; or it is dropped, where its SELL was voided or the tenant keeps the position. Each end is told: by the attempts under its own key, else by
-//!   a row of its own that was never sent ([`Note::SoldBy`] where another close's attempts sold it). One that is denied
-//!   is told once for each reason, and asked again every 30 seconds.
+//!   gathers too; or it is dropped, where its SELL was voided or the tenant keeps the position. Each end is told: by the
+//!   attempts under its own key, else by a row of its own that was never sent ([`Note::SoldBy`] where another close's
+//!   attempts sold it). One that is denied is told once for each reason, and asked again every 30 seconds.
 //!
 //! Everything here is a pure function of rows. The store keeps closes and dues in `execution.closes` and
 //! `execution.dues`; every transaction that changes them holds the close's row, so that a process that dies leaves a

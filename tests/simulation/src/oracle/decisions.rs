@@ -1,5 +1,6 @@
-//! 2: every fill of a followed wallet ends in exactly one decision for each subscribed tenant, and the chain that holds
-//! them is one, whole, and comes out the same when it is decided again.
+//! 2: every fill of a followed wallet ends in exactly one decision for each subscribed tenant, and so does every sale
+//! without a trade, and every position that a tenant wants sold; and the chain that holds them is one, whole, and comes
+//! out the same when it is decided again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,8 +10,9 @@ use decide::{
 };
 use eventlog::{Log, Stored, TopicPartition};
 use schemas::{
-    Address, BillingAccountId, FillKind, IdempotencyKey, Side, TargetId, TargetRowId, TargetStatus,
-    events::{Decision, Fill, FillsEvent, TargetState, TargetsEvent},
+    Address, BillingAccountId, ChangeKind, FillId, FillKind, IdempotencyKey, Side, TargetId, TargetRowId,
+    TargetStatus, Timestamp,
+    events::{CloseRequested, Decision, Fill, FillsEvent, PositionChanged, TargetState, TargetsEvent},
     topics::Topic,
 };
 
@@ -22,11 +24,16 @@ use crate::{plan::Plan, ports::at_once, stage::Ground};
 pub struct Found {
     /// Decisions by reason.
     pub reasons: BTreeMap<&'static str, u64>,
+    /// Decisions that no trade asked for, by what did.
+    pub causes: BTreeMap<&'static str, u64>,
     /// Cuts of no chain.
     pub foreign_cuts: u64,
     /// Rules that do not hold.
     pub broken: Vec<Broken>,
 }
+
+/// What stands in the ids of causes (`behaviour.md` 1).
+const CAUSES: [&str; 6] = ["void:", "removed:", "manual:", "exit:", ":MERGE:", ":CONVERSION:"];
 
 /// A copy at a revision.
 type Named = (BillingAccountId, IdempotencyKey, i32);
@@ -61,6 +68,10 @@ pub fn judge(plan: &Plan, ground: &Ground, intents_repeated: bool) -> Found {
         let mut made: BTreeMap<Named, u32> = BTreeMap::new();
         for decision in blocks.iter().flat_map(|b| b.decisions.iter().map(|r| &r.decision)) {
             *found.reasons.entry(decision.reason.as_str()).or_default() += 1;
+            let asked = decision.fill_id.as_str();
+            if let Some(cause) = CAUSES.into_iter().find(|cause| asked.contains(cause)) {
+                *found.causes.entry(cause).or_default() += 1;
+            }
             *made.entry(named(decision)).or_default() += 1;
         }
         for (name, times) in &made {
@@ -110,6 +121,8 @@ struct Due {
     /// The highest revision and shares of each fill, and the key that it was first seen under.
     known: BTreeMap<(Address, String), (i32, i64, IdempotencyKey)>,
     voided: BTreeSet<(Address, String)>,
+    /// Position changes, by wallet, transaction, condition and kind: the first record of each counts.
+    changed: BTreeSet<(Address, String)>,
     keys: BTreeSet<IdempotencyKey>,
     /// What may be decided, and whether it must.
     asked: BTreeMap<Named, bool>,
@@ -122,13 +135,14 @@ impl Due {
             for stored in range {
                 let value = stored.record.value.as_deref().unwrap_or_default();
                 match stored.at.topic {
-                    Topic::Targets => {
-                        if let Ok(TargetsEvent::TargetState(state)) = ground.codec.decode(value) {
-                            self.target(state);
-                        }
-                    }
+                    Topic::Targets => match ground.codec.decode(value) {
+                        Ok(TargetsEvent::TargetState(state)) => self.target(state),
+                        Ok(TargetsEvent::CloseRequested(request)) => self.request(&request),
+                        Err(_) => {}
+                    },
                     Topic::Fills => match ground.codec.decode(value) {
                         Ok(FillsEvent::Fill(fill)) => self.fill(&fill),
+                        Ok(FillsEvent::PositionChanged(changed)) => self.change(&changed),
                         Ok(FillsEvent::FillVoided(v)) => {
                             self.voided.insert((v.wallet, format!("{}:{}:{}", v.tx, v.asset, v.side)));
                         }
@@ -144,6 +158,46 @@ impl Due {
         let newer = self.targets.get(&state.target_row_id).is_none_or(|t| t.revision < state.revision);
         if newer {
             self.targets.insert(state.target_row_id, state);
+        }
+    }
+
+    /// A tenant's wish is decided once, whatever becomes of it.
+    fn request(&mut self, request: &CloseRequested) {
+        let Some(target) = self.targets.get(&request.target_row_id) else { return };
+        let cause = format!("manual:{}:{}", request.request_id, request.asset);
+        let Ok(cause) = cause.parse::<FillId>() else { return };
+        let key = IdempotencyKey::of(target.target_id, &cause);
+        self.keys.insert(key);
+        self.asked.insert((target.billing_account_id, key, 0), true);
+    }
+
+    /// What goes by a merge or a conversion is sold, token by token; a split brings, and a redemption is no sale.
+    fn change(&mut self, changed: &PositionChanged) {
+        let kind = changed.kind;
+        if !self.changed.insert((changed.wallet, format!("{}:{}:{kind}", changed.tx, changed.condition_id))) {
+            return;
+        }
+        let is_sale = matches!(kind, ChangeKind::Merge | ChangeKind::Conversion);
+        for delta in &changed.deltas {
+            let cause =
+                format!("data-api:{}:{}:{kind}:{}", changed.tx, delta.asset, changed.changed_at.secs());
+            let Ok(cause) = cause.parse::<FillId>() else { continue };
+            let key = IdempotencyKey::of(TargetId::of_wallet(changed.wallet), &cause);
+            self.keys.insert(key);
+            if is_sale && delta.shares.micro() < 0 {
+                self.ask(changed.wallet, changed.changed_at, (key, 0), true);
+            }
+        }
+    }
+
+    /// Whoever follows a wallet since that time is asked.
+    fn ask(&mut self, wallet: Address, at: Timestamp, (key, revision): (IdempotencyKey, i32), must: bool) {
+        for target in self.targets.values() {
+            let follows =
+                target.wallet == wallet && target.status != TargetStatus::Removed && target.created_at <= at;
+            if follows {
+                self.asked.insert((target.billing_account_id, key, revision), must);
+            }
         }
     }
 
@@ -168,13 +222,6 @@ impl Due {
         }
         let must = !self.voided.contains(&name);
         let revision = if fill.side == Side::Sell { fill.revision } else { 0 };
-        for target in self.targets.values() {
-            let follows = target.wallet == fill.wallet
-                && target.status != TargetStatus::Removed
-                && target.created_at <= fill.filled_at;
-            if follows {
-                self.asked.insert((target.billing_account_id, key, revision), must);
-            }
-        }
+        self.ask(fill.wallet, fill.filled_at, (key, revision), must);
     }
 }

@@ -8,10 +8,16 @@ use schemas::{Denial, Round, Side, Usdc};
 use venue::fees::{FeeTerms, worst_fee, worst_fee_of_market_buy};
 
 use super::Broken;
-use crate::plan::{Plan, account, target, token};
+use crate::{
+    plan::{Caps, Plan, account, target, token},
+    time::START,
+};
 
 /// Dollars of market orders are cents, and what fills is rounded.
 const SLACK: Usdc = Usdc::from_micro(20_000);
+
+/// What a gate reads is so much younger than its clock, at most: its transaction may be slow, its process frozen.
+const GATES: Duration = Duration::from_secs(60);
 
 /// How far the clocks of two processes that gated one after another may be apart.
 const CLOCKS: Duration = Duration::from_secs(1);
@@ -42,7 +48,12 @@ pub fn judge(plan: &Plan, rows: &[Attempt]) -> Vec<Broken> {
 
 fn without_need(plan: &Plan, rows: &[Attempt], row: &Attempt) -> Option<Broken> {
     let why = denial(row).filter(|_| row.side == Side::Buy)?;
-    let (_, grant) = (0u8..).zip(&plan.tenants).find(|(n, _)| account(*n) == row.billing_account_id)?;
+    let tenants = u8::try_from(plan.tenants.len()).unwrap_or(u8::MAX);
+    let tenant = (0..tenants).find(|n| account(*n) == row.billing_account_id)?;
+    // Whatever may have been in force then: where it changed, the least of it.
+    let from = row.created_at.minus(CLOCKS).since(START);
+    let caps = plan.caps(tenant, from, row.created_at.plus(GATES).since(START));
+    let least = |of: fn(&Caps) -> Usdc| caps.iter().map(of).min();
     // Whatever was placed before it, and never gave anything back.
     let before = || {
         rows.iter().filter(|r| {
@@ -55,10 +66,11 @@ fn without_need(plan: &Plan, rows: &[Attempt], row: &Attempt) -> Option<Broken> 
     };
     let counted = |r: &Attempt| r.reserved.max(r.counted()).saturating_add(SLACK);
     let (used, cap) = match why {
-        Denial::CapExceededPerOrder => (Usdc::ZERO, grant.per_order.min(MAX_PER_ORDER)),
-        Denial::CapExceededDaily => (before().map(counted).sum(), grant.daily.min(MAX_DAILY)),
+        Denial::CapExceededPerOrder => (Usdc::ZERO, least(|c| c.per_order)?.min(MAX_PER_ORDER)),
+        Denial::CapExceededDaily => (before().map(counted).sum(), least(|c| c.daily)?.min(MAX_DAILY)),
         Denial::CapExceededMarket => {
-            (before().filter(|r| r.condition_id == row.condition_id).map(counted).sum(), grant.per_market?)
+            let cap = caps.iter().filter_map(|c| c.per_market).min()?;
+            (before().filter(|r| r.condition_id == row.condition_id).map(counted).sum(), cap)
         }
         Denial::CapExceededPosition => {
             let follow = plan
@@ -70,7 +82,7 @@ fn without_need(plan: &Plan, rows: &[Attempt], row: &Attempt) -> Option<Broken> 
         }
         Denial::CapExceededHourlyFills => {
             let orders = i64::try_from(before().count()).unwrap_or(i64::MAX);
-            let cap = grant.hourly.min(MAX_HOURLY);
+            let cap = caps.iter().map(|c| c.hourly).min()?.min(MAX_HOURLY);
             return (orders < cap).then(|| broken(row, &format!("{why}: {orders} orders of {cap}")));
         }
         _ => return None,

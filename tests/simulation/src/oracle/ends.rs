@@ -1,10 +1,16 @@
 //! In the end ledger, venue, log and tables say the same, and nothing waits any more.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use decide::cut::INPUTS;
 use eventlog::{Log, Offset, TopicPartition};
-use execute::core::{Attempt, close::Note};
+use execute::core::{
+    Attempt,
+    close::{Close, Note},
+};
 use project::{core::ledger::Attempts, store::Store as _};
 use schemas::{
     AssetId, BillingAccountId, Hash32, OrderId, OrderStatus, OrderType, Shares, Side, TargetId, Usdc,
@@ -13,20 +19,23 @@ use schemas::{
     topics::Topic,
 };
 use simulator::OrderView;
+use venue::port::MarketData;
 
 use super::{
     Broken, decisions,
     exposure::{Part, is_open, parts},
 };
-use crate::{plan::Plan, ports::at_once, stage::Ground};
+use crate::{plan::Plan, ports::at_once, stage::Ground, time::START};
 
 fn is_read(ground: &Ground, at: TopicPartition, next: Offset) -> bool {
     at_once(ground.log.read(at, next, 1)).is_ok_and(|rest| rest.is_empty())
 }
 
-/// An exit that rests at its floor, hour after hour, until somebody bids that much: it waits for as long as it takes.
-fn rests_at_floor(row: &Attempt) -> bool {
+/// An exit that rests at its floor, hour after hour, until somebody bids that much: it waits for as long as it takes, or
+/// until its market ends.
+fn rests_at_floor(row: &Attempt, orders: &[OrderView]) -> bool {
     row.side == Side::Sell
+        && orders.iter().any(|o| Some(o.id) == row.order_id && is_open(o))
         && row.order_type == Some(OrderType::Gtd)
         && matches!(row.status, OrderStatus::Open | OrderStatus::PartiallyFilled)
         && matches!(row.note, Some(Note::ExitFloor))
@@ -36,8 +45,9 @@ fn rests_at_floor(row: &Attempt) -> bool {
 pub fn unfinished(ground: &Ground) -> Vec<String> {
     let mut left = Vec::new();
     let manifest = ground.log.manifest();
+    let (orders, trades) = (ground.venue.orders(), ground.venue.trades());
     for attempt in ground.ledger.attempts() {
-        if !rests_at_floor(&attempt) && (!attempt.is_final || !attempt.is_settled()) {
+        if !rests_at_floor(&attempt, &orders) && (!attempt.is_final || !attempt.is_settled()) {
             left.push(format!(
                 "order {:?} of {}#{} is {}, filled {}, confirmed {}",
                 attempt.order_id,
@@ -49,18 +59,18 @@ pub fn unfinished(ground: &Ground) -> Vec<String> {
             ));
         }
     }
-    let (orders, trades) = (ground.venue.orders(), ground.venue.trades());
     let parts = parts(&orders, &trades);
     for row in ground.ledger.attempts() {
         let Some(order) = orders.iter().find(|o| Some(o.id) == row.order_id) else { continue };
         let filled = parts.get(&order.id).map_or(Shares::ZERO, |p| p.shares);
         // One that landed after it was given up is found by and by.
-        let open = is_open(order) && !rests_at_floor(&row);
+        let open = is_open(order) && !rests_at_floor(&row, &orders);
         if open || filled != row.filled_shares {
             let what = (&order.status, filled, row.status, row.filled_shares);
             left.push(format!("order {} is {what:?} at the venue and in the ledger", order.id));
         }
     }
+    left.extend(due_of_ended(ground));
     let (untold, waiting) = ground.ledger.waiting();
     if untold + waiting > 0 {
         left.push(format!("{untold} order events are not told, {waiting} intents wait"));
@@ -93,6 +103,31 @@ pub fn unfinished(ground: &Ground) -> Vec<String> {
     left
 }
 
+/// A close that looks for itself, though not soon: what gathers, every half hour. No story is told for that long.
+pub(super) fn looks_later(ground: &Ground, close: &Close) -> bool {
+    let soon = START.plus(ground.agenda.elapsed()).plus(Duration::from_secs(600));
+    close.next_look_at.is_some_and(|at| at > soon)
+}
+
+/// What is due of markets that are resolved: somebody has to find out.
+fn due_of_ended(ground: &Ground) -> Vec<String> {
+    let now = START.plus(ground.agenda.elapsed());
+    let local = ground.venue.local();
+    let closes = ground.ledger.closes();
+    let open = closes.iter().filter(|close| close.open().next().is_some() && !looks_later(ground, close));
+    open.filter(|close| {
+        let row = at_once(local.resolution(close.condition_id, now)).ok().flatten();
+        row.is_some_and(|row| !row.payouts.is_empty())
+    })
+    .flat_map(|close| {
+        close.open().map(|due| {
+            let key = super::short(due.idempotency_key);
+            format!("{} of {key} are due of {}, which is resolved", due.remaining(), due.asset)
+        })
+    })
+    .collect()
+}
+
 /// Judges where everything stands in the end.
 pub fn judge(plan: &Plan, ground: &Ground) -> Vec<Broken> {
     let mut broken = Vec::new();
@@ -106,13 +141,17 @@ pub fn judge(plan: &Plan, ground: &Ground) -> Vec<Broken> {
         }
     }
     for row in &rows {
-        broken.extend(row.order_id.and_then(|id| stands(row, by_id.get(&id).copied(), parts.get(&id))));
+        let rests = rests_at_floor(row, &orders);
+        let order = |id| by_id.get(&id).copied();
+        broken.extend(row.order_id.and_then(|id| stands(row, rests, order(id), parts.get(&id))));
     }
     broken.extend(budgets(&rows, &parts));
     broken.extend(super::denials::judge(plan, &rows));
     broken.extend(positions(ground, &rows, &parts));
+    broken.extend(super::closed::judge(ground, &rows));
     broken.extend(told(ground, &rows));
     broken.extend(tables(ground, &rows));
+    broken.extend(super::outcomes::judge(plan, ground, &rows));
     broken
 }
 
@@ -121,7 +160,7 @@ const fn breaks(rule: &'static str, what: String) -> Broken {
 }
 
 /// A row against the venue's order.
-fn stands(row: &Attempt, order: Option<&OrderView>, part: Option<&Part>) -> Option<Broken> {
+fn stands(row: &Attempt, rests: bool, order: Option<&OrderView>, part: Option<&Part>) -> Option<Broken> {
     let differs = |what: &str| {
         let text = format!(
             "{what}: order {:?} is {} with {} filled ({:?}); the venue: {:?}, {:?}",
@@ -135,7 +174,7 @@ fn stands(row: &Attempt, order: Option<&OrderView>, part: Option<&Part>) -> Opti
         return if nothing && row.filled_shares == Shares::ZERO { None } else { differs("not there") };
     };
     let part = part.copied().unwrap_or_default();
-    if is_open(order) && !rests_at_floor(row) {
+    if is_open(order) && !rests {
         return differs("still open");
     }
     if row.filled_shares != part.shares {

@@ -22,12 +22,14 @@ use super::{
 };
 use crate::{
     fate::Fates,
-    plan::{Plan, account},
+    plan::{Caps, Plan, account},
     time::{Agenda, START},
 };
 
 /// A GTD order is sent only with so much of its life left (`behaviour.md` 6.3).
 const LEAST_LIFE: Duration = Duration::from_secs(190);
+/// How far the clock of a process may be from the venue's.
+const CLOCKS: Duration = Duration::from_secs(1);
 /// The index of orders is behind by at most so much.
 const BEHIND: Duration = Duration::from_secs(8);
 
@@ -283,7 +285,11 @@ impl Judge {
     /// 4: no cap is exceeded.
     fn caps(&self, tenant: usize, new: &Attempt, mine: &[Known<'_>]) {
         let now = self.now();
-        let grant = &self.plan.tenants[tenant];
+        // Whatever was in force since it was gated: where it changed, the most of it.
+        let gated = new.created_at.minus(CLOCKS).since(START);
+        let whose = u8::try_from(tenant).unwrap_or(u8::MAX);
+        let caps = self.plan.caps(whose, gated, now.since(START));
+        let most = |of: fn(&Caps) -> Usdc| caps.iter().map(of).max().unwrap_or_default();
         let buys: Vec<&Known<'_>> = mine.iter().filter(|k| k.order.side == Side::Buy && !k.late).collect();
         if !buys.iter().any(|k| k.row.key() == new.key()) {
             return;
@@ -296,12 +302,13 @@ impl Judge {
                 self.breaks("a cap is exceeded", text);
             }
         };
-        over("one order", cost, grant.per_order);
+        over("one order", cost, most(|c| c.per_order));
         let day: Vec<_> = buys.iter().copied().filter(|k| within(k.order.accepted_at, now, 86_400)).collect();
-        over("a day", total(&day), grant.daily);
+        over("a day", total(&day), most(|c| c.daily));
         let hour = buys.iter().filter(|k| within(k.order.accepted_at, now, 3_600)).count();
-        if i64::try_from(hour).unwrap_or(i64::MAX) > grant.hourly {
-            self.breaks("a cap is exceeded", format!("an hour: {hour} orders of {}", grant.hourly));
+        let hourly = caps.iter().map(|c| c.hourly).max().unwrap_or_default();
+        if i64::try_from(hour).unwrap_or(i64::MAX) > hourly {
+            self.breaks("a cap is exceeded", format!("an hour: {hour} orders of {hourly}"));
         }
         let follow = self
             .plan
@@ -313,7 +320,9 @@ impl Judge {
         {
             over("a token", cost, cap);
         }
-        if let Some(cap) = grant.per_market
+        // Where there was none for a while, there was none.
+        let per_market: Option<Vec<Usdc>> = caps.iter().map(|c| c.per_market).collect();
+        if let Some(cap) = per_market.and_then(|caps| caps.into_iter().max())
             && let Some(cost) = Self::condition_cost(mine, new)
         {
             over("a condition", cost, cap);

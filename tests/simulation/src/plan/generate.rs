@@ -3,11 +3,13 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use schemas::{
-    BelowFloor, ControlKind, Placement, Price, SellPolicy, Shares, Side, Sizing, TargetStatus, Tick, Usdc,
-    events::Policy,
+    BelowFloor, ChangeKind, ControlKind, Placement, Price, SellPolicy, Shares, Side, Sizing, TargetStatus,
+    Tick, Usdc, events::Policy,
 };
 
-use super::{Blow, Follow, Habits, Kind, MarketPlan, Plan, Step, TenantPlan, Trade, Trouble, What};
+use super::{
+    Blow, Caps, Follow, Habits, Kind, MarketPlan, Plan, Step, TenantPlan, Trade, Trouble, What, beyond,
+};
 use crate::{
     dice::{Dice, name},
     fate::FAULTS,
@@ -35,15 +37,15 @@ impl Mood {
     }
 }
 
-const fn secs(n: u64) -> Duration {
+pub(super) const fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
-const fn millis(n: u64) -> Duration {
+pub(super) const fn millis(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-fn micros(d: Duration) -> u64 {
+pub(super) fn micros(d: Duration) -> u64 {
     u64::try_from(d.as_micros()).unwrap_or(u64::MAX)
 }
 
@@ -81,7 +83,8 @@ pub fn generate(seed: u64, mood: Option<Mood>) -> Plan {
         quiet: Duration::ZERO,
     };
     plan.steps = Market::of(&plan).history(&plan, busy, &mut dice);
-    let last = plan.steps.last().map_or(busy, |s| s.at);
+    beyond::add(&mut plan, busy);
+    let last = plan.steps.iter().map(Step::over).max().unwrap_or(busy);
     plan.quiet = last + secs(dice.between(5, 60));
     if mood != Mood::Calm {
         plan.rates = rates(mood, &mut dice);
@@ -91,14 +94,18 @@ pub fn generate(seed: u64, mood: Option<Mood>) -> Plan {
 }
 
 fn tenant(dice: &mut Dice) -> TenantPlan {
-    let tight = dice.permille(400);
+    TenantPlan { caps: caps(dice, 400), approved: dice.permille(700) }
+}
+
+/// What a grant allows: a tight budget for a day in so many of a thousand.
+pub(super) fn caps(dice: &mut Dice, tight: u64) -> Caps {
+    let tight = dice.permille(tight);
     let units = |n: u64| Usdc::from_units(i64::try_from(n).unwrap_or(1));
-    TenantPlan {
+    Caps {
         per_order: units(if dice.permille(150) { dice.between(2, 6) } else { 500 }),
         daily: units(if tight { dice.between(5, 40) } else { 5_000 }),
         hourly: if dice.permille(150) { dice.within(1, 6) } else { 500 },
         per_market: dice.permille(200).then(|| units(dice.between(4, 30))),
-        approved: dice.permille(700),
     }
 }
 
@@ -335,9 +342,10 @@ impl Market {
         let some = |dice: &mut Dice| Duration::from_micros(dice.below(micros(busy)));
         if dice.permille(150) {
             let (wallet, market) = (0, 0);
-            let shares = Shares::from_units(dice.within(1, 20));
-            let n = 0x4000;
-            steps.push(Step { at: some(dice), what: What::Merge { n, wallet, market, shares } });
+            let (kind, shares) = (ChangeKind::Merge, Shares::from_units(dice.within(1, 20)));
+            let (n, published, facts) = (0x3fff, vec![Duration::ZERO], true);
+            let what = What::Change { n, wallet, market, kind, shares, published, facts };
+            steps.push(Step { at: some(dice), what });
         }
         let tenants = plan.tenants.len() as u64;
         if dice.permille(300) {
@@ -346,6 +354,9 @@ impl Market {
             let at = some(dice).max(follow.since + secs(1));
             let status = *dice.pick(&[TargetStatus::Paused, TargetStatus::Closing, TargetStatus::Closing]);
             let (close_now, keep) = (dice.permille(300), dice.permille(300));
+            // What is to be kept is kept at once: then nothing is left to be followed.
+            let keep = keep && !close_now && status == TargetStatus::Closing;
+            let status = if keep { TargetStatus::Removed } else { status };
             steps.push(Step { at, what: What::Target { tenant, wallet, status, close_now, keep } });
             if dice.permille(500) {
                 let (status, at) = (TargetStatus::Active, at + secs(dice.between(1, 30)));
@@ -369,9 +380,9 @@ impl Market {
             let revoked = dice.permille(400);
             let expires_in = dice.permille(500).then(|| secs(dice.between(0, 40)));
             let at = some(dice);
-            steps.push(Step { at, what: What::Grant { tenant, expires_in, revoked } });
+            steps.push(Step { at, what: What::Grant { tenant, expires_in, revoked, caps: None } });
             // Nobody is kept in a position for ever.
-            let what = What::Grant { tenant, expires_in: None, revoked: false };
+            let what = What::Grant { tenant, expires_in: None, revoked: false, caps: None };
             steps.push(Step { at: at + secs(dice.between(10, 60)), what });
         }
         if dice.permille(200) {

@@ -1,14 +1,15 @@
 //! A story before it is told: who trades, who follows, what goes wrong and when. All of it follows from a seed, and any
 //! part of it can be left out.
 
+mod beyond;
 mod generate;
 mod script;
 
 use std::{collections::BTreeMap, time::Duration};
 
 use schemas::{
-    Address, AssetId, BillingAccountId, ConditionId, ControlKind, MarketVersion, Price, Shares, Side,
-    TargetId, TargetRowId, TargetStatus, Tick, Timestamp, TxHash, Usdc, UserId,
+    Address, AssetId, BillingAccountId, ChangeKind, ConditionId, ControlKind, MarketVersion, Price, Shares,
+    Side, TargetId, TargetRowId, TargetStatus, Tick, Timestamp, TxHash, Usdc, UserId,
     events::{MarketFacts, MarketToken, Policy},
 };
 use uuid::Uuid;
@@ -18,9 +19,9 @@ pub use script::Script;
 
 use crate::time::START;
 
-/// A tenant: what it allows, all of its life long.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TenantPlan {
+/// What a grant allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Caps {
     /// The most one order may cost.
     pub per_order: Usdc,
     /// The most a day may cost.
@@ -29,6 +30,13 @@ pub struct TenantPlan {
     pub hourly: i64,
     /// The most a condition may hold.
     pub per_market: Option<Usdc>,
+}
+
+/// A tenant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TenantPlan {
+    /// What it allows at first.
+    pub caps: Caps,
     /// Whether its approvals were found before.
     pub approved: bool,
 }
@@ -116,16 +124,42 @@ pub enum What {
     },
     /// Somebody else trades.
     Print(Trade),
-    /// A wallet merges.
-    Merge {
+    /// A wallet's position changes without a trade; published after these times, once for each.
+    Change {
         /// Names its transaction within the story.
         n: u16,
         /// Which wallet.
         wallet: u8,
         /// In which market.
         market: u8,
-        /// So many of both outcomes.
+        /// How: a conversion takes of the second outcome, a redemption leaves nothing of either.
+        kind: ChangeKind,
+        /// So many of each outcome that it is about.
         shares: Shares,
+        /// How long it takes until it is published, and published again.
+        published: Vec<Duration>,
+        /// Whether its market's facts and books could be had.
+        facts: bool,
+    },
+    /// The price of a token is sampled for a wallet's followers.
+    Mark {
+        /// Whose followers.
+        wallet: u8,
+        /// In which market.
+        market: u8,
+        /// Which outcome.
+        second: bool,
+    },
+    /// A market takes no more orders.
+    End {
+        /// Which.
+        market: u8,
+        /// What a share of each outcome pays, in 10^-6 dollars.
+        payouts: [i64; 2],
+        /// How long it takes until that is known.
+        pays: Duration,
+        /// How long it takes then until it is published, once for each.
+        told: Vec<Duration>,
     },
     /// A wallet's positions are read: what it held before the story, which is nothing.
     Snapshot {
@@ -158,7 +192,7 @@ pub enum What {
         /// Which outcome.
         second: bool,
     },
-    /// A grant ends or is taken back, or is given again.
+    /// A grant ends or is taken back, is given again, or allows something else.
     Grant {
         /// Which tenant's.
         tenant: u8,
@@ -166,6 +200,8 @@ pub enum What {
         expires_in: Option<Duration>,
         /// Whether it is taken back.
         revoked: bool,
+        /// What it allows from now on; as much as before where nothing is said.
+        caps: Option<Caps>,
     },
     /// A switch.
     Switch {
@@ -185,6 +221,18 @@ pub struct Step {
     pub at: Duration,
     /// What.
     pub what: What,
+}
+
+impl Step {
+    /// When it has happened, and everybody was told.
+    pub fn over(&self) -> Duration {
+        let last = |published: &[Duration]| published.iter().max().copied().unwrap_or_default();
+        match &self.what {
+            What::End { pays, told, .. } => self.at + *pays + last(told),
+            What::Change { published, .. } => self.at + last(published),
+            _ => self.at,
+        }
+    }
 }
 
 /// A stage's kind.
@@ -300,6 +348,9 @@ pub struct Plan {
     pub quiet: Duration,
 }
 
+/// How old what is known of a market may be.
+const STALE: Duration = Duration::from_secs(8);
+
 fn id(kind: u128, n: u8) -> Uuid {
     Uuid::from_u128((u128::from(n) << 64) | kind)
 }
@@ -360,8 +411,33 @@ pub fn second(at: Duration) -> Timestamp {
 }
 
 impl Plan {
-    /// What everybody may know of a market.
-    pub fn facts(&self, market: u8) -> MarketFacts {
+    /// What a tenant allowed at any time from one moment to another.
+    pub fn caps(&self, tenant: u8, from: Duration, until: Duration) -> Vec<Caps> {
+        let mut allowed: Vec<Caps> =
+            self.tenants.get(usize::from(tenant)).map(|t| t.caps).into_iter().collect();
+        for step in self.steps.iter().filter(|s| s.at <= until) {
+            if let What::Grant { tenant: whose, caps: Some(caps), .. } = step.what
+                && whose == tenant
+            {
+                if step.at <= from {
+                    allowed.clear();
+                }
+                allowed.push(caps);
+            }
+        }
+        allowed
+    }
+
+    /// When a market takes no more orders.
+    pub fn end(&self, market: u8) -> Option<Duration> {
+        self.steps.iter().find_map(|step| match step.what {
+            What::End { market: which, .. } if which == market => Some(step.at),
+            _ => None,
+        })
+    }
+
+    /// What is known of a market at a time; that it takes no more orders is known a little later.
+    pub fn facts(&self, market: u8, at: Duration) -> MarketFacts {
         let m = &self.markets[usize::from(market)];
         MarketFacts {
             condition_id: condition(market),
@@ -373,7 +449,7 @@ impl Plan {
             neg_risk: m.neg_risk,
             tick: m.tick,
             min_shares: m.min_shares,
-            accepting_orders: true,
+            accepting_orders: self.end(market).is_none_or(|end| at < end + STALE),
             end_at: None,
             fee_rate: m.fee_rate,
             fee_exponent: 1,

@@ -1,4 +1,4 @@
-//! What the venue's world shows of a story: markets open, and every trade is a print.
+//! What the venue's world shows of a story: markets open and end, and every trade is a print.
 
 use std::collections::VecDeque;
 
@@ -50,7 +50,15 @@ impl Script {
             };
             shown.push_back(Happening { at: START, what: Shown::Open(Box::new(market)) });
         }
+        let mut later = Vec::new();
         for (nth, step) in (0u16..).zip(&plan.steps) {
+            if let What::End { market, payouts, pays, .. } = &step.what {
+                let close = |payouts| Shown::Close(MarketRef((*market).into()), payouts);
+                let at = START.plus(step.at);
+                later.push(Happening { at, what: close(None) });
+                later.push(Happening { at: at.plus(*pays), what: close(Some(*payouts)) });
+                continue;
+            }
             let (who, trade, tx) = match &step.what {
                 What::Fill { n, wallet: of, trade, .. } => (wallet(*of), trade, tx(*n)),
                 What::Print(trade) => (SOMEBODY, trade, tx(0x8000 + nth)),
@@ -68,8 +76,10 @@ impl Script {
                 tx,
                 literals: None,
             };
-            shown.push_back(Happening { at, what: Shown::Print(print) });
+            later.push(Happening { at, what: Shown::Print(print) });
         }
+        later.sort_by_key(|h| h.at);
+        shown.extend(later);
         Self(shown)
     }
 }
