@@ -18,7 +18,7 @@ use simulation::{
 };
 
 /// How many stories; `SIMULATION_SEEDS` asks for more.
-const SEEDS: u64 = 240;
+const SEEDS: u64 = 260;
 
 fn told(seed: u64, how: &How) -> Outcome {
     run(&Arc::new(generate(seed, None)), how).unwrap()
