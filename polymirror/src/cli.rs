@@ -152,6 +152,12 @@ pub struct SimulateArgs {
     /// Where accounts and orders are kept, so that a restart knows them.
     #[arg(long, value_name = "FILE")]
     pub state: Option<PathBuf>,
+    /// Limits and delays as the venue documents them; without it nothing is limited and nothing delayed.
+    #[arg(long)]
+    pub documented_limits: bool,
+    /// Posted orders meet the errors of this recording as often as they came there: a CSV of orders' lives.
+    #[arg(long, value_name = "FILE")]
+    pub outcomes: Option<PathBuf>,
     /// Start a tape's first row this long after the start, in milliseconds: time to follow its wallets.
     #[arg(long, value_name = "MS", requires = "tape")]
     pub lead_in_ms: Option<u64>,

@@ -3,7 +3,9 @@
 use std::{io::Write, sync::Arc, time::Duration};
 
 use runtime::{Clock, Stop};
-use simulator::{Options, Prints, Seeding, Simulator, Speed, TapeOptions, TapeReport};
+use simulator::{
+    Options, Prints, Seeding, Simulator, Speed, Switches, TapeOptions, TapeReport, outcomes::Outcomes,
+};
 
 use crate::{
     cli::{SimulateArgs, TapeArgs},
@@ -74,7 +76,7 @@ pub fn report(tape: &TapeReport) {
 /// Runs the simulator until it is told to stop.
 ///
 /// # Errors
-/// A port that is taken, a tape that cannot be read.
+/// A port that is taken, a tape or outcomes that cannot be read.
 pub async fn run(
     config: &Config,
     args: SimulateArgs,
@@ -98,7 +100,15 @@ pub async fn run(
     };
     let lead_in = args.lead_in_ms.map(|ms| clock.now().plus(Duration::from_millis(ms)));
     let port = args.port.unwrap_or(config.simulator.port);
-    let options = Options { prints, epoch: lead_in, state: args.state, port, ..Options::default() };
+    let mut options = Options { prints, epoch: lead_in, state: args.state, port, ..Options::default() };
+    if args.documented_limits {
+        options.switches = Switches::documented();
+    }
+    if let Some(file) = &args.outcomes {
+        let read = Outcomes::load(file);
+        let outcomes = read.map_err(|e| Error::Argument(format!("--outcomes {}: {e}", file.display())))?;
+        options.weather = outcomes.weather(args.seed.unwrap_or(config.simulator.seed));
+    }
     simulator::run(options, clock, stop, announce).await.map_err(Error::said)
 }
 

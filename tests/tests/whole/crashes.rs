@@ -16,6 +16,7 @@ use simulator::{
     Handle, Options,
     faults::{Answer, Fault},
 };
+use sqlx::PgPool;
 use system_tests::{
     crash::{
         KillAt, STEPS, When,
@@ -70,7 +71,9 @@ fn refusal() -> Fault {
 fn lead_to(step: &str, install: &Install, venue: &Handle, turn: usize) {
     match step {
         "record submitted" => venue.fault(Fault::restarting().times(3)),
-        "record rejected" => venue.fault(refusal().times(3)),
+        "record rejected" | "diagnose" => venue.fault(refusal().times(3)),
+        // Five in a row pause a tenant.
+        "pause" | "controls published" => venue.fault(refusal().times(30)),
         "record unknown" => venue.fault(Fault::accepted_then_dropped().times(3)),
         // A target that is removed has its resting orders cancelled. Its tenant follows the wallet again.
         "cancel" => {
@@ -82,6 +85,13 @@ fn lead_to(step: &str, install: &Install, venue: &Handle, turn: usize) {
         }
         _ => {}
     }
+}
+
+/// Tenants who were paused because their orders were refused go on.
+async fn lift_pauses(admin: &PgPool) {
+    let lift = "update poly_controls set active = false, revision = revision + 1, changed_at = clock_timestamp()
+                where active and kind = 'pause' and billing_account_id is not null";
+    sqlx::query(lift).execute(admin).await.unwrap();
 }
 
 /// Where money could be doubled or lost: between the gate's commit and what is told of the venue's answer.
@@ -133,6 +143,7 @@ async fn a_kill_at_any_step_neither_doubles_nor_loses_an_order() {
             let mut died: BTreeMap<(String, When), u32> = BTreeMap::new();
             loop {
                 let Some((at, tried)) = plan.lock().unwrap().pop_front() else { return died };
+                lift_pauses(&admin).await;
                 if let Some(fault) = faults.lock().unwrap().next().unwrap() {
                     venue.fault(fault);
                 }
