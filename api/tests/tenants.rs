@@ -287,7 +287,7 @@ async fn a_body_that_is_not_as_it_should_be_is_refused_with_what_is_wrong() {
         all
     };
     for (method, path, body, code, named) in [
-        (Method::POST, TARGETS, json!({ "wallet": w, "mode": "live" }), "body_invalid", "`mode`"),
+        (Method::POST, TARGETS, json!({ "wallet": w, "modus": "live" }), "body_invalid", "`modus`"),
         (
             Method::POST,
             TARGETS,

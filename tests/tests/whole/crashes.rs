@@ -89,7 +89,8 @@ fn lead_to(step: &str, install: &Install, venue: &Handle, turn: usize) {
 
 /// Tenants who were paused because their orders were refused go on.
 async fn lift_pauses(admin: &PgPool) {
-    let lift = "update poly_controls set active = false, revision = revision + 1, changed_at = clock_timestamp()
+    let lift =
+        "update poly_controls set active = false, revision = revision + 1, changed_at = clock_timestamp()
                 where active and kind = 'pause' and billing_account_id is not null";
     sqlx::query(lift).execute(admin).await.unwrap();
 }
