@@ -172,7 +172,8 @@ async fn now(admin: &PgPool) -> Timestamp {
     Timestamp::from_micros(micros)
 }
 
-/// Microseconds of each order, per step, for orders whose fill was seen in that time.
+/// Microseconds of each order, per step, for BUYs whose fill was seen in that time. A close waits of its own accord: until
+/// it is worth an order, and half a minute before each further attempt.
 async fn steps(
     admin: &PgPool,
     venue: &str,
@@ -184,7 +185,7 @@ async fn steps(
         "select o.order_id, (o.origin->>'observed_at')::bigint, (extract(epoch from d.decided_at) * 1000000)::bigint,
                 o.created_at, o.sent_at
          from execution.orders o join poly_copy_trade_decisions d using (billing_account_id, idempotency_key)
-         where o.order_id is not null and o.sent_at is not null
+         where o.order_id is not null and o.sent_at is not null and o.side = 'BUY'
            and (o.origin->>'observed_at')::bigint between $1 and $2",
     )
     .bind(begin.micros())
