@@ -76,9 +76,9 @@ pub struct Outcome {
     pub counts: Counts,
 }
 
-/// Once nothing goes wrong any more, everything has ended after so long: a GTD order lives for five minutes, and what
-/// nobody knows of a FAK is given up after a quarter of an hour.
-const PATIENCE: Duration = Duration::from_secs(45 * 60);
+/// Once nothing goes wrong any more, everything has ended after so long: a GTD order lives for five minutes, what nobody
+/// knows of a FAK is given up after a quarter of an hour, and an exit that rests at its floor can land for an hour.
+const PATIENCE: Duration = Duration::from_secs(75 * 60);
 /// How long after that a stage may still end of what went wrong before.
 const LAST_ERRORS: Duration = Duration::from_secs(60);
 /// How often it is looked whether all has ended.
