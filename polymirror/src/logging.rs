@@ -30,7 +30,10 @@ pub fn to_file(path: &Path, json: bool) -> Result<(), Error> {
 
 fn install(json: bool, writer: BoxMakeWriter) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+    // A line that cannot be written is lost. Told on standard error, where nobody may read it any more, that would end
+    // whatever task had something to say.
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).log_internal_errors(false);
     // A second subscriber would be a bug of ours; it does no harm.
     let _ = if json { builder.json().try_init() } else { builder.with_ansi(false).try_init() };
 }

@@ -24,8 +24,8 @@ pub fn stop_on_signal() -> Stop {
                 _ = terminate.recv() => {}
             }
             if first {
-                tracing::info!("draining; a second signal ends at once");
                 requested.request();
+                tracing::info!("draining; a second signal ends at once");
             }
         }
         std::process::exit(INTERRUPTED);

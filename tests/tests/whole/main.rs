@@ -6,5 +6,6 @@ mod crashes;
 mod fidelity;
 mod nobel;
 mod outcomes;
+mod signals;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_polymirror-under-test");
