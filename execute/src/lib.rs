@@ -19,7 +19,7 @@
 //! again, which the venue takes once. Nothing is written between the commit and the request: a process that dies there
 //! leaves a reserved row, and whoever finds one treats it as sent.
 //!
-//! [`core`] decides, [`store`] keeps, [`signer`] signs, [`shell`] runs it all.
+//! [`core`] decides, [`store`] keeps, [`signer`] signs, [`paper`] answers where nothing is sent, [`shell`] runs it all.
 
 pub mod core;
 pub mod error;

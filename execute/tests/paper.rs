@@ -1,5 +1,5 @@
 //! Orders on paper through the whole stage, under virtual time: filled against the book that was recorded when they were
-//! decided, and against nothing else; and nothing leaves the process (behaviour.md 1, 4, 6).
+//! decided, and against nothing else; and nothing leaves the process (design.md, Modes).
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -217,6 +217,9 @@ pub struct Accounts {
     served: &'static [schemas::Mode],
 }
 
+/// What is served where nobody says: nothing that moves real money.
+const MODES: &[schemas::Mode] = &[schemas::Mode::Simulated, schemas::Mode::Paper];
+
 /// What of a policy nothing here could carry out, if anything: better told at once than skipped for ever.
 pub type Unsupported = fn(&Policy) -> Option<String>;
 
@@ -233,7 +236,7 @@ impl Accounts {
     ) -> Result<Self, MigrateError> {
         let pool = connections.pool(Role::AppUser, 4).await?;
         check_version(&pool).await?;
-        Ok(Self { pool, codec, clock, chance, unsupported: |_| None, served: &[] })
+        Ok(Self { pool, codec, clock, chance, unsupported: |_| None, served: MODES })
     }
 
     /// Refuses policies of which something could not be carried out.

@@ -166,7 +166,7 @@ impl Accounts {
         settings: Policy,
     ) -> Result<(Target, Added), AccountError> {
         self.check(&settings)?;
-        if !self.served.is_empty() && !self.served.contains(&mode) {
+        if !self.served.contains(&mode) {
             let served = self.served.iter().map(|m| m.as_str()).collect::<Vec<_>>().join(", ");
             return Err(AccountError::ModeNotServed { mode, served });
         }

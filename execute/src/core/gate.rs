@@ -285,10 +285,17 @@ fn gate_place(
     let side = Side::Buy;
     let facts = &intent.facts;
     let send_until = intent.send_until;
-    let (asset, book) = (&head.asset, intent.book.as_ref());
-    let facts_of = Some(facts);
-    let terms =
-        Line { head, asset, side, facts: facts_of, attempt: 0, partition, send_until, note: None, book };
+    let terms = Line {
+        head,
+        asset: &head.asset,
+        side,
+        facts: Some(facts),
+        attempt: 0,
+        partition,
+        send_until,
+        note: None,
+        book: intent.book.as_ref(),
+    };
     let shown = (intent.limit, intent.shares);
     insert(snapshot, asked, &terms, facts, shown, keys).map(|step| vec![step])
 }

@@ -1,4 +1,4 @@
-//! Paper: the same machine, filled against the book that was recorded when it was decided (`behaviour.md` 1, modes).
+//! Paper: the same machine, filled against the book that was recorded when it was decided (`design.md`, Modes).
 //!
 //! - **Goes in**: attempts that the gate committed with mode `paper`, each with the recorded book in its row.
 //! - **Comes out**: what a venue would answer: accepted, matched in part or whole, nothing to take, cancelled, expired;
