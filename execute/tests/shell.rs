@@ -48,6 +48,13 @@ fn one() -> (World, Tenant) {
     (world, tenant)
 }
 
+/// A world with one tenant, whose wallet is new.
+fn one_new() -> (World, Tenant) {
+    let world = World::new();
+    let tenant = world.add_new(1);
+    (world, tenant)
+}
+
 #[tokio::test]
 async fn an_intent_becomes_one_order_that_is_followed_to_its_end() {
     let (world, tenant) = one();
@@ -459,14 +466,7 @@ async fn a_wallet_that_does_not_open_is_denied_and_the_others_go_on() {
 
 #[tokio::test]
 async fn approvals_are_looked_for_before_a_market_is_bought() {
-    let (world, mut tenant) = one();
-    tenant.connection.approved = false;
-    world.store.put_connection(SealedConnection {
-        billing_account_id: tenant.account,
-        connection: tenant.connection.clone(),
-        signing_key: common::sealed_key(1, tenant.connection.id),
-        api_credentials: None,
-    });
+    let (world, tenant) = one_new();
     world.venue.set_allowance(0);
     let executor = world.start();
     let first = tenant.buy(1, "10", "0.50");
@@ -584,6 +584,103 @@ async fn a_zombie_sends_nothing_once_another_may() {
     assert_eq!(world.venue.orders().len(), 2);
     owner.stop(&world).await;
     zombie.stop(&world).await;
+    world.check();
+}
+
+#[tokio::test]
+async fn a_wallet_whose_approvals_take_long_holds_up_its_own_partition_alone() {
+    let (world, slow) = one_new();
+    let elsewhere = |n: &u128| world.partition(&Tenant::new(*n)) != world.partition(&slow);
+    let other = world.add_new((2..20).find(elsewhere).unwrap());
+    let (asked, claims) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+    let executor = world.start_with({
+        let (asked, claims) = (asked.clone(), claims.clone());
+        move |store, venue| {
+            store.on_call(Some(Arc::new(move |name| {
+                claims.fetch_add(u32::from(name == "claim"), Ordering::SeqCst);
+                Fate::Fine
+            })));
+            venue.on_ask(move |name, _| match name {
+                // The first wallet's approvals are told when the venue pleases, those of the others at once.
+                "balance" if asked.fetch_add(1, Ordering::SeqCst) == 0 => Ask::Late,
+                _ => Ask::Answer,
+            });
+        }
+    });
+    let waits = slow.buy(1, "10", "0.50");
+    world.publish(waits.clone()).await;
+    world.until("its approvals are asked for", SOON, || asked.load(Ordering::SeqCst) == 1).await;
+    let goes = other.buy(2, "10", "0.50");
+    world.publish(goes.clone()).await;
+    world.until("the other is placed", SOON, || world.status(key(&goes)) == Some(OrderStatus::Open)).await;
+    // Far past the time after which a member that is not heard of loses its partitions.
+    world.pass(4 * execute::Settings::default().session).await;
+    assert_eq!(world.status(key(&waits)), None, "it waits");
+    let again = other.buy(3, "10", "0.50");
+    world.publish(again.clone()).await;
+    world.until("and again", SOON, || world.status(key(&again)) == Some(OrderStatus::Open)).await;
+    world.venue.late.notify_one();
+    world.until("it is placed, too", SOON, || world.status(key(&waits)) == Some(OrderStatus::Open)).await;
+    assert_eq!(claims.load(Ordering::SeqCst), 2, "each partition was claimed once, and none lost on the way");
+    executor.stop(&world).await;
+    world.check();
+}
+
+#[tokio::test]
+async fn a_stop_does_not_wait_for_a_wallets_approvals() {
+    let (world, tenant) = one_new();
+    let executor = world.start_with(|_, venue| {
+        venue.on_ask(|name, _| if name == "balance" { Ask::Late } else { Ask::Answer });
+    });
+    let intent = tenant.buy(1, "10", "0.50");
+    world.publish(intent.clone()).await;
+    world.pass(secs(2)).await;
+    assert_eq!(world.status(key(&intent)), None, "it waits");
+    let begun = world.clock.monotonic();
+    executor.stop(&world).await;
+    let taken = world.clock.monotonic() - begun;
+    assert!(taken < secs(5), "{taken:?}");
+    // It is in the log, and whoever comes next takes it.
+    let next = world.start();
+    world.until("it is placed", SOON, || world.status(key(&intent)) == Some(OrderStatus::Open)).await;
+    next.stop(&world).await;
+    world.check();
+}
+
+#[tokio::test]
+async fn more_intents_than_may_wait_for_a_gate_are_gated_in_their_order() {
+    let (world, tenant) = one_new();
+    let held = Arc::new(AtomicBool::new(true));
+    let executor = world.start_with({
+        let held = held.clone();
+        move |_, venue| {
+            venue.on_ask(move |name, _| match name {
+                "balance" if held.load(Ordering::SeqCst) => Ask::Late,
+                _ => Ask::Answer,
+            });
+        }
+    });
+    // Each costs a cent: however many, the budget has room for them.
+    let many = 4 * u32::try_from(execute::Settings::default().batch).unwrap() + 700;
+    let intents: Vec<_> = (1..=many).map(|fill| tenant.buy(fill, "10", "0.01")).collect();
+    for intent in &intents {
+        world.publish(intent.clone()).await;
+    }
+    world.pass(secs(3)).await;
+    assert_eq!(world.store.attempts().len(), 0, "all of them wait");
+    held.store(false, Ordering::SeqCst);
+    world.venue.late.notify_waiters();
+    let end = Offset(i64::from(many));
+    world
+        .until("all are gated", secs(120), || {
+            let stored = world.store.stored_offset(world.partition(&tenant));
+            stored.is_some_and(|s| s.next == end)
+        })
+        .await;
+    let known: std::collections::BTreeSet<_> =
+        world.store.attempts().iter().map(|a| a.idempotency_key).collect();
+    assert!(intents.iter().all(|i| known.contains(&key(i))), "each has its row, be it a denial");
+    executor.stop(&world).await;
     world.check();
 }
 

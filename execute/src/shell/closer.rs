@@ -17,7 +17,7 @@ use venue::{
 use super::{
     Stage,
     desk::Desk,
-    intake,
+    gating,
     provision::{self, About},
 };
 use crate::{
@@ -100,7 +100,7 @@ async fn turn(desk: &Desk, closes: &[(CloseName, ConditionId, Market)]) -> Resul
         }
         gated => gated?,
     };
-    intake::hand_over(desk, gated);
+    gating::hand_over(desk, gated);
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use runtime::Stop;
 use schemas::events::IntentsEvent;
 
-use super::{desk::Desk, intake, provision};
+use super::{desk::Desk, gating, provision};
 use crate::store::{Batch, Item, Source, StoreError};
 
 /// Intents asked again at once.
@@ -54,6 +54,6 @@ async fn ask_again(desk: &Desk) -> Result<(), StoreError> {
         }
         gated => gated?,
     };
-    intake::hand_over(desk, gated);
+    gating::hand_over(desk, gated);
     Ok(())
 }

@@ -2,8 +2,9 @@
 //!
 //! | module | does |
 //! |---|---|
-//! | [`intake`] | joins the group, takes intents to the gate, owns the partitions' workers |
+//! | [`intake`] | joins the group, reads intents, owns the partitions' workers |
 //! | [`worker`] | one partition: claims it, resolves what is unfinished, and runs the tasks below |
+//! | [`gating`] | takes its intents to the gate |
 //! | [`lease`] | the right to send |
 //! | [`submit`] | sends what is committed, in order per tenant |
 //! | [`reconcile`] | asks the venue what became of it; [`view`] is the question |
@@ -22,6 +23,7 @@ pub mod closer;
 pub mod deferred;
 pub mod desk;
 pub mod diagnose;
+pub mod gating;
 pub mod hand;
 pub mod intake;
 pub mod lease;

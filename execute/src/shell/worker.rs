@@ -2,24 +2,27 @@
 
 use runtime::{Clock, Stop};
 use tokio::{sync::mpsc, task::JoinHandle};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{
-    Stage, agree, closer, deferred, desk::Desk, lease::Lease, provision, reconcile, relay, stream, submit,
+    Stage, agree, closer, deferred,
+    desk::Desk,
+    gating::{Entrance, Gating},
+    lease::Lease,
+    provision, reconcile, relay, stream, submit,
 };
 use crate::error::ExecuteError;
-use eventlog::{Offset, position::StoredOffset};
+use eventlog::Offset;
 
 /// A partition that is ready for intents.
 #[derive(Debug)]
 pub struct Ready {
     /// The partition.
     pub partition: i32,
-    /// Its workplace.
-    pub desk: Desk,
-    /// Where reading begins.
-    pub from: Offset,
-    /// What is stored: the gate moves on from there.
-    pub stored: Option<StoredOffset>,
+    /// The right to work on it.
+    pub lease: Lease,
+    /// The way to its gate.
+    pub entrance: Entrance,
 }
 
 /// The tasks of a partition. Dropping it ends them where they stand, as a crash would.
@@ -34,18 +37,20 @@ pub struct Worker {
 /// Where a ready partition stands.
 #[derive(Debug)]
 pub struct Position {
-    /// Its workplace.
-    pub desk: Desk,
-    /// What is stored.
-    pub stored: Option<StoredOffset>,
-    /// The next intent to be read.
-    pub next: Offset,
+    /// The right to work on it.
+    pub lease: Lease,
+    /// The way to its gate.
+    pub entrance: Entrance,
+    /// What the group was told of it.
+    pub committed: Offset,
+    /// Whether it is read no further for now.
+    pub paused: bool,
 }
 
 impl Drop for Worker {
     fn drop(&mut self) {
         if let Some(ready) = &self.ready {
-            ready.desk.lease.lose();
+            ready.lease.lose();
         }
         self.main.abort();
     }
@@ -118,30 +123,36 @@ async fn work(
         let following = async {
             let left = reconcile::recover(&desk).await?;
             tracing::info!(partition, left, "what the previous owner left is looked at");
-            let told = Ready { partition, desk: desk.clone(), from, stored: claim.position };
+            let (gating, entrance) = Gating::new(desk.clone(), claim.position, from);
             // Nobody listens any more when the stage is ending.
-            let _ = ready.send(told);
+            let _ = ready.send(Ready { partition, lease: lease.clone(), entrance });
+            let gating = async {
+                // It signs: on another core than the tasks beside it, if there is one.
+                let gate = AbortOnDropHandle::new(tokio::spawn(gating.run(stop.clone())));
+                gate.await.unwrap_or(Err(ExecuteError::Broken("gate")))?;
+                // First what is to be sent goes, then what came of it is published.
+                sent.request();
+                Ok::<(), ExecuteError>(())
+            };
             let (looks, waits, closes, hears) =
                 (looked.clone(), looked.clone(), looked.clone(), looked.clone());
-            tokio::join!(
-                reconcile::run(desk.clone(), looks),
-                deferred::run(desk.clone(), waits),
-                closer::run(desk.clone(), closes),
-                stream::run(desk.clone(), hears)
-            );
-            Ok::<(), ExecuteError>(())
-        };
-        let ending = async {
-            stop.requested().await;
-            // First what is to be sent goes, then what came of it is published.
-            sent.request();
+            let beside = async {
+                tokio::join!(
+                    reconcile::run(desk.clone(), looks),
+                    deferred::run(desk.clone(), waits),
+                    closer::run(desk.clone(), closes),
+                    stream::run(desk.clone(), hears)
+                );
+                Ok(())
+            };
+            tokio::try_join!(gating, beside).map(drop)
         };
         let sending = async {
             sending.await;
             looked.request();
         };
         tokio::try_join!(following, async {
-            tokio::join!(sending, publishing, ending);
+            tokio::join!(sending, publishing);
             Ok(())
         })?;
         relay::drain(&desk, &mut std::collections::BTreeMap::new()).await

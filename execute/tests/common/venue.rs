@@ -475,8 +475,10 @@ impl Exchange for FakeVenue {
         _: &ApiCreds,
         _: Timestamp,
     ) -> Result<BalanceAllowance, VenueError> {
-        if !self.ask("balance", None).await {
-            return Err(VenueError::TimedOut { path: "/balance-allowance".into() });
+        match self.fate("balance", None).await {
+            Ask::NoAnswer => return Err(VenueError::TimedOut { path: "/balance-allowance".into() }),
+            Ask::Late => self.late.notified().await,
+            Ask::Answer | Ask::Die => {}
         }
         let inner = self.lock();
         let balance = match of {

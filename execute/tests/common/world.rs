@@ -93,7 +93,17 @@ impl World {
 
     /// Adds a tenant with a wallet and a grant.
     pub fn add(&self, n: u128) -> Tenant {
-        let tenant = Tenant::new(n);
+        self.add_tenant(n, Tenant::new(n))
+    }
+
+    /// Adds one whose wallet is new: whether the venue may take of it was not looked at.
+    pub fn add_new(&self, n: u128) -> Tenant {
+        let mut tenant = Tenant::new(n);
+        tenant.connection.approved = false;
+        self.add_tenant(n, tenant)
+    }
+
+    fn add_tenant(&self, n: u128, tenant: Tenant) -> Tenant {
         self.store.add_account(tenant.account, tenant.user);
         self.store.put_connection(SealedConnection {
             billing_account_id: tenant.account,
