@@ -3,7 +3,8 @@
 //!
 //! `cargo bench -p decide --bench stage`, with `KAFKA_BROKERS` or the jars that `make setup` brings. Both sides are
 //! members of their group and idle when a round's fills arrive; a round ends when the last of its output is
-//! committed. The first round warms up and is not told.
+//! committed. The first round warms up and is not told. The stage's output is read when a round is over: whoever reads
+//! it meanwhile takes the processor from the stage, and nobody reads the bare loop's.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -87,12 +88,13 @@ async fn main() {
     follow(&log, &codec).await;
 
     let stop = Stop::new();
+    let board = Board::new();
     let ports = shell::Ports {
         log: log.clone(),
         codec: codec.clone(),
         clock: SystemClock::shared(),
         chance: Chance::system(),
-        board: Board::new(),
+        board: board.clone(),
         stop: stop.clone(),
     };
     let stage = tokio::spawn(shell::run(ports, shell::Options::default()));
@@ -112,8 +114,9 @@ async fn main() {
         let begin = Instant::now();
         let places = append(&log, IN, &fills).await;
         let end = places.last().unwrap().next();
-        let blocks = follow_chain(&log, &codec, &mut chain, &mut from, end).await;
+        decided(&board, (round + 1) * FILLS).await;
         let took = begin.elapsed();
+        let blocks = follow_chain(&log, &codec, &mut chain, &mut from, end).await;
         let written = written(&log, &codec, &blocks, &mut intents_from).await;
         let bare_took = bare.round(&fills, &written);
         println!("round {round}: decide {took:?} in {} transactions, bare {bare_took:?}", written.len());
@@ -179,6 +182,13 @@ async fn append(log: &Arc<dyn Log>, to: TopicPartition, records: &[Record]) -> V
         }
     }
     places
+}
+
+/// Waits until the stage has told of so many decisions in all, which it does once they are committed.
+async fn decided(board: &Board, all: usize) {
+    while board.figures().decisions.values().sum::<u64>() < u64::try_from(all).unwrap() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
 }
 
 /// Reads the chain on until it has taken the fills up to `end`.

@@ -60,7 +60,7 @@ pub struct Header {
 }
 
 /// A record, wherever it stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Record {
     /// What it is about; bare UTF-8 in our topics.
     pub key: Option<Bytes>,

@@ -1,6 +1,9 @@
 //! Batches decided and committed: all of it or nothing.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    mem::take,
+};
 
 use eventlog::{Append, LogError, Member, Offset, Stored, TopicPartition, Written};
 use runtime::signals;
@@ -9,7 +12,7 @@ use schemas::{
     topics::{Topic, partition_of},
 };
 
-use super::{GROUP, Phase, Shell};
+use super::{GROUP, Shell};
 use crate::{
     DecideError,
     chain::Chain,
@@ -17,7 +20,7 @@ use crate::{
     cut::{INPUTS, Slice, read},
 };
 
-/// A partition's staged batch, and where its records stand among those of the commit.
+/// A partition's staged batch, and where its records stand among those of the commit, which takes them.
 pub(super) struct Pending {
     pub partition: i32,
     pub staged: Staged,
@@ -78,9 +81,9 @@ impl Shell {
         for p in &mut pending {
             p.first = records.len();
             let to = TopicPartition::new(Topic::Decisions, p.partition);
-            records.push(Append { to, record: p.staged.record.clone() });
-            for decided in &p.staged.decisions {
-                records.push(Append { to, record: decided.record.clone() });
+            records.push(Append { to, record: take(&mut p.staged.record) });
+            for decided in &mut p.staged.decisions {
+                records.push(Append { to, record: take(&mut decided.record) });
             }
             // All three, so that whoever lost the partition can not commit, whatever the batch was made of.
             for (topic, end) in INPUTS.into_iter().zip(p.staged.inputs()) {
@@ -153,9 +156,6 @@ impl Shell {
         }
         if let Some(part) = self.parts.get_mut(&p.partition) {
             part.cuts += 1;
-            if let Phase::Running(core) = &mut part.phase {
-                core.keep(&p.staged, offset, end)?;
-            }
         }
         self.tell(&p.staged);
         Ok(())
