@@ -554,6 +554,50 @@ async fn a_batch_that_asks_for_too_much_is_decided_in_several_commits() {
     decider.stop(&rig).await;
 }
 
+/// Batches are full here, so that each is decided while the commit of the one before is on its way.
+#[tokio::test]
+async fn what_is_decided_upon_a_commit_is_sent_behind_it_or_not_at_all() {
+    for markers in [false, true] {
+        for lost in [Lost::Before, Lost::After] {
+            let rig = Rig::new(markers);
+            let records = history(&rig.codec, 71, 300);
+            let options = Options { batch: 5, ..options() };
+            let first = rig.start_with(1, options.clone());
+            let second = rig.start_with(2, options);
+            for (n, some) in (0..).zip(records.chunks(60)) {
+                rig.put(some.to_vec()).await;
+                for _ in 0..n * 2 {
+                    tokio::task::yield_now().await;
+                }
+                match n % 4 {
+                    0 => {}
+                    1 => rig.log.rebalance(GROUP),
+                    2 => {
+                        for p in 0..PARTITIONS {
+                            rig.log.evict(GROUP, TopicPartition::new(Topic::Fills, p));
+                        }
+                    }
+                    _ => {
+                        for p in 0..PARTITIONS {
+                            forge(&rig, p).await;
+                        }
+                    }
+                }
+                rig.log.faults().lose_next_commit(lost);
+                rig.settle().await;
+            }
+            assert!(rig.board.figures().troubles["decide_commit"] >= 4);
+            let report = replay::audit(&rig.log, &rig.codec, &replay::Options::default()).await.unwrap();
+            assert!(report.is_identical(), "{report}");
+            assert!(report.cuts > 50, "{report}");
+            // Nothing twice.
+            assert!(rig.decided().len() > 400);
+            first.stop(&rig).await;
+            second.stop(&rig).await;
+        }
+    }
+}
+
 /// The version that follows the newest.
 const NEXT_VERSION: i32 = PLAN_VERSION + 1;
 

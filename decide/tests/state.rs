@@ -138,6 +138,51 @@ proptest! {
         prop_assert!(fold.bytes() == twin.bytes());
     }
 
+    /// While a commit is on its way the next batch is decided upon it.
+    #[test]
+    fn a_batch_staged_upon_another_is_what_it_would_be_behind_it(seed in 0u64..1_000) {
+        let (mut fold, mut twin) = (Fold::new(), Fold::new());
+        for pair in batches(seed).chunks(2) {
+            let [(first, clock), (second, later)] = pair else { continue };
+            let one = twin.cut(first, *clock);
+            let between = twin.bytes();
+            let two = twin.cut(second, *later);
+            let ends = fold.ends;
+            let slices = fold.slices(first);
+            let staged = fold.stage(slices, *clock);
+            prop_assert_eq!(staged.hash, one.hash);
+            let slices = fold.slices(second);
+            prop_assert_eq!(fold.stage(slices, *later).hash, two.hash);
+            // The first is in the log, and the answer to the second is lost.
+            fold.core.keep(&staged, Offset(0), Offset(0)).unwrap();
+            fold.core.undo();
+            prop_assert!(fold.bytes() == between);
+            fold.ends = [0, 1, 2].map(|i| ends[i] + i64::try_from(first.iter().filter(|(of, _)| *of == i).count()).unwrap());
+            let slices = fold.slices(second);
+            let staged = fold.stage(slices, *later);
+            prop_assert_eq!(staged.hash, two.hash);
+            fold.core.keep(&staged, Offset(0), Offset(0)).unwrap();
+            prop_assert!(fold.bytes() == twin.bytes());
+        }
+    }
+
+    #[test]
+    fn what_is_staged_upon_a_batch_that_fails_goes_with_it(seed in 0u64..1_000) {
+        let mut fold = Fold::new();
+        for pair in batches(seed).chunks(2) {
+            let [(first, clock), (second, later)] = pair else { continue };
+            let (before, ends) = (fold.bytes(), fold.ends);
+            for (batch, clock) in [(first, *clock), (second, *later)] {
+                let slices = fold.slices(batch);
+                fold.stage(slices, clock);
+            }
+            fold.core.undo();
+            prop_assert!(fold.bytes() == before);
+            fold.ends = ends;
+            fold.cut(first, *clock);
+        }
+    }
+
     #[test]
     fn a_snapshot_and_what_came_after_it_are_the_whole_fold(seed in 0u64..1_000, every in 1usize..6) {
         let (mut fold, mut twin) = (Fold::new(), Fold::new());

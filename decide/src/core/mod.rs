@@ -50,6 +50,15 @@ impl Head {
     };
 }
 
+/// What a cut follows: the last one of the chain, or one that is staged and not kept yet.
+#[derive(Debug, Clone, Copy)]
+struct Link {
+    number: i64,
+    hash: Hash32,
+    clock: Timestamp,
+    inputs: [Offset; 3],
+}
+
 /// A batch decided, to be appended in one step.
 #[derive(Debug)]
 pub struct Staged {
@@ -87,6 +96,8 @@ pub struct Core {
     versions: &'static [Version],
     version: &'static Version,
     head: Head,
+    /// The cuts that are staged and not kept yet, oldest first.
+    staged: Vec<Link>,
     state: State,
 }
 
@@ -115,7 +126,7 @@ impl Core {
         let version = plan::version(versions, version)
             .ok_or_else(|| unknown_version(partition, head.number, version, versions))?;
         let writer = codec.writing(version.writes)?;
-        Ok(Self { partition, codec, writer, versions, version, head, state })
+        Ok(Self { partition, codec, writer, versions, version, head, staged: Vec::new(), state })
     }
 
     /// The partition.
@@ -150,25 +161,38 @@ impl Core {
         1 + 2 * wallet.map_or(0, |wallet| self.state.count_followers(wallet))
     }
 
-    /// Nothing new, from where each input stands.
+    /// Nothing new, from where each input stands: what is staged was taken.
     pub fn nothing(&self) -> [Slice; 3] {
-        self.head.inputs.map(Slice::nothing)
+        self.last().inputs.map(Slice::nothing)
+    }
+
+    /// What the next cut follows.
+    fn last(&self) -> Link {
+        let Head { number, hash, clock, inputs, .. } = self.head;
+        self.staged.last().copied().unwrap_or(Link { number, hash, clock, inputs })
     }
 
     /// Decides a batch: one slice for each of [`INPUTS`]. The clock never goes below the last cut's. What it did
-    /// to the state stays until [`Core::keep`] or [`Core::undo`], one of which must follow.
+    /// to the state stays until [`Core::keep`] or [`Core::undo`], one of which must follow. Another batch may be staged
+    /// upon it before, while it is on its way: that one may be committed only once this one is kept.
     ///
     /// # Errors
-    /// A record of our own that cannot be written: a bug. The state is as it was.
+    /// A record of our own that cannot be written: a bug. The state is as it was when a batch was last kept.
     pub fn stage(
         &mut self,
         batch: [Slice; 3],
         clock: Timestamp,
         salts: &mut dyn FnMut() -> Salt,
     ) -> Result<Staged, DecideError> {
+        if !self.staged.is_empty() {
+            self.state.stage_another();
+        }
         let staged = self.try_stage(self.version, batch, clock, salts);
-        if staged.is_err() {
-            self.state.undo();
+        match &staged {
+            Ok(Staged { cut, hash, inputs, .. }) => {
+                self.staged.push(Link { number: cut.number, hash: *hash, clock: cut.clock, inputs: *inputs });
+            }
+            Err(_) => self.undo(),
         }
         staged
     }
@@ -194,8 +218,9 @@ impl Core {
         } else {
             self.codec.writing(version.writes)?
         };
-        let clock = clock.max(self.head.clock);
-        let number = self.head.number + 1;
+        let last = self.last();
+        let clock = clock.max(last.clock);
+        let number = last.number + 1;
         let mut letters = Vec::new();
         let taken = INPUTS.iter().zip(&batch).map(|(topic, slice)| slice.taken(*topic)).collect();
         let inputs = [batch[0].until, batch[1].until, batch[2].until];
@@ -236,7 +261,7 @@ impl Core {
         let cut = Cut {
             partition: self.partition,
             number,
-            previous: self.head.hash,
+            previous: last.hash,
             taken,
             clock,
             plan_version: version.number,
@@ -255,7 +280,7 @@ impl Core {
         Ok(Staged { cut, hash, record, decisions, intents, letters, repeats, inputs })
     }
 
-    /// The batch was committed: its cut stands at `offset` of `decisions`, its last record before `end`.
+    /// The batch was committed, the oldest of those that are staged: its cut stands at `offset` of `decisions`, its last record before `end`.
     ///
     /// # Errors
     /// A version that is not known here: never, for a cut staged here.
@@ -268,6 +293,7 @@ impl Core {
             self.become_version(version)?;
         }
         self.state.keep();
+        self.staged.retain(|link| link.number > staged.cut.number);
         self.head = Head {
             number: staged.cut.number,
             hash: staged.hash,
@@ -285,9 +311,10 @@ impl Core {
         Ok(())
     }
 
-    /// The batch was not committed: everything is as it was.
+    /// What is staged was not committed: everything is as it was when a batch was last kept.
     pub fn undo(&mut self) {
         self.state.undo();
+        self.staged.clear();
     }
 
     /// Decides a recorded cut again, from the same inputs, and moves on behind it, whatever it gave: the chain

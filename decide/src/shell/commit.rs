@@ -2,23 +2,29 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    future::{Future, poll_fn},
     mem::take,
+    pin::pin,
+    time::Duration,
 };
 
-use eventlog::{Append, LogError, Member, Offset, Stored, TopicPartition, Written};
+use eventlog::{Append, LogError, Member, Offset, Polled, Stored, TopicPartition, Written};
 use runtime::signals;
 use schemas::{
     codec::Codec,
     topics::{Topic, partition_of},
 };
 
-use super::{GROUP, Shell};
+use super::{GROUP, Phase, Shell};
 use crate::{
     DecideError,
     chain::Chain,
     core::{Core, Head, Staged, input_index},
     cut::{INPUTS, Slice, read},
 };
+
+/// How long it goes on reading ahead before the loop looks after everything else again.
+const AT_A_STRETCH: Duration = Duration::from_millis(500);
 
 /// A partition's staged batch, and where its records stand among those of the commit, which takes them.
 pub(super) struct Pending {
@@ -27,44 +33,95 @@ pub(super) struct Pending {
     pub first: usize,
 }
 
+/// Records that wait to be decided, by partition.
+type Waiting = BTreeMap<i32, Batch>;
+
 impl Shell {
     /// A batch: one cut for each partition that it has records of, all in one commit; in several where so many
     /// follow the wallets that one would grow too large.
+    ///
+    /// While a commit is on its way the next one is decided, and where the batch was full, that of the records behind
+    /// it. It is sent only after the one before is in the log, and dropped with it where that one is not.
     pub(super) async fn decide(
         &mut self,
         member: &mut dyn Member,
         records: Vec<Stored>,
     ) -> Result<(), DecideError> {
-        let mut batches: BTreeMap<i32, Batch> = BTreeMap::new();
-        for stored in records {
-            if let Some(i) = input_index(stored.at.topic) {
-                batches.entry(stored.at.partition).or_default()[i].push_back(stored);
+        let begun = self.ports.clock.monotonic();
+        let mut more = records.len() >= self.options.batch;
+        let mut waiting = Waiting::new();
+        sort(records, &mut waiting);
+        let mut pending = self.stage(&mut waiting)?;
+        while !pending.is_empty() {
+            more &= self.ports.clock.monotonic().saturating_sub(begun) < AT_A_STRETCH;
+            if more && waiting.values().flatten().all(VecDeque::is_empty) {
+                more = self.read_ahead(member, &mut waiting).await?;
             }
-        }
-        let (codec, chance) = (self.ports.codec.clone(), self.ports.chance.clone());
-        loop {
-            let now = self.ports.clock.now();
-            let mut room = self.options.transaction;
-            let mut pending = Vec::new();
-            for (partition, batch) in &mut batches {
-                // Records of a partition that is restoring come again, once it reads on behind its chain.
-                let Some(core) = self.running(*partition) else {
-                    *batch = Batch::default();
-                    continue;
-                };
-                let slices = slices(&codec, core, batch, &mut room);
-                if slices.iter().all(|s| s.from == s.until) {
-                    continue;
-                }
-                let staged = core.stage(slices, now, &mut || chance.bytes())?;
-                pending.push(Pending { partition: *partition, staged, first: 0 });
-            }
-            if pending.is_empty() {
-                return Ok(());
-            }
-            self.commit(member, pending).await?;
+            let (records, offsets) = self.lay_out(&mut pending);
+            let (written, next) = {
+                let mut writing = pin!(member.commit(records, offsets));
+                let mut next = None;
+                let written = poll_fn(|task| {
+                    // Asked for first: from then on it is on its way.
+                    let written = writing.as_mut().poll(task);
+                    next.get_or_insert_with(|| self.stage(&mut waiting));
+                    written
+                });
+                (written.await, next)
+            };
+            self.written(member, pending, written).await?;
             if self.uncertain {
                 return Ok(());
+            }
+            pending = next.transpose()?.unwrap_or_default();
+            // A partition that restores takes those records again.
+            pending.retain(|p| self.running(p.partition).is_some());
+        }
+        Ok(())
+    }
+
+    /// Decides as much of what waits as fits into a commit.
+    fn stage(&mut self, waiting: &mut Waiting) -> Result<Vec<Pending>, DecideError> {
+        let (codec, chance) = (self.ports.codec.clone(), self.ports.chance.clone());
+        let now = self.ports.clock.now();
+        let mut room = self.options.transaction;
+        let mut pending = Vec::new();
+        for (partition, batch) in waiting {
+            // Records of a partition that is restoring come again, once it reads on behind its chain.
+            let Some(core) = self.running(*partition) else {
+                *batch = Batch::default();
+                continue;
+            };
+            let slices = slices(&codec, core, batch, &mut room);
+            if slices.iter().all(|s| s.from == s.until) {
+                continue;
+            }
+            let staged = core.stage(slices, now, &mut || chance.bytes())?;
+            pending.push(Pending { partition: *partition, staged, first: 0 });
+        }
+        Ok(pending)
+    }
+
+    /// Takes what can be read behind a full batch, and whether there may be more. Whatever else a poll tells is left for
+    /// the loop.
+    async fn read_ahead(
+        &mut self,
+        member: &mut dyn Member,
+        waiting: &mut Waiting,
+    ) -> Result<bool, DecideError> {
+        if self.told.is_some() || self.ports.stop.is_requested() || self.is_restoring() {
+            return Ok(false);
+        }
+        match member.poll(self.options.batch, Duration::ZERO).await? {
+            Polled::Records(records) => {
+                let more = records.len() >= self.options.batch;
+                sort(records, waiting);
+                Ok(more)
+            }
+            Polled::Idle => Ok(false),
+            told => {
+                self.told = Some(told);
+                Ok(false)
             }
         }
     }
@@ -75,10 +132,17 @@ impl Shell {
         member: &mut dyn Member,
         mut pending: Vec<Pending>,
     ) -> Result<(), DecideError> {
-        let manifest = self.ports.log.manifest().clone();
+        let (records, offsets) = self.lay_out(&mut pending);
+        let written = member.commit(records, offsets).await;
+        self.written(member, pending, written).await
+    }
+
+    /// What a commit writes: it takes the records out of what is pending.
+    fn lay_out(&self, pending: &mut [Pending]) -> (Vec<Append>, BTreeMap<TopicPartition, Offset>) {
+        let manifest = self.ports.log.manifest();
         let mut records = Vec::new();
         let mut offsets = BTreeMap::new();
-        for p in &mut pending {
+        for p in &mut *pending {
             p.first = records.len();
             let to = TopicPartition::new(Topic::Decisions, p.partition);
             records.push(Append { to, record: take(&mut p.staged.record) });
@@ -90,7 +154,7 @@ impl Shell {
                 offsets.insert(TopicPartition::new(topic, p.partition), end);
             }
         }
-        for p in &mut pending {
+        for p in pending {
             let accounts = manifest.partitions(Topic::Intents);
             for (account, record) in p.staged.intents.drain(..) {
                 let partition = partition_of(account.to_string().as_bytes(), accounts);
@@ -103,15 +167,26 @@ impl Shell {
                 self.ports.board.trouble("dead_letter");
             }
         }
-        match member.commit(records, offsets).await {
+        (records, offsets)
+    }
+
+    /// How a commit ended.
+    async fn written(
+        &mut self,
+        member: &mut dyn Member,
+        pending: Vec<Pending>,
+        written: Written<Vec<Offset>>,
+    ) -> Result<(), DecideError> {
+        match written {
             Written::Done(places) => {
                 for p in pending {
                     self.committed(member, &p, &places).await?;
                 }
             }
             Written::NotDone(e) | Written::Unknown(e) => {
-                for p in &pending {
-                    if let Some(core) = self.running(p.partition) {
+                // What was decided upon it, of whichever partition, is not sent either.
+                for part in self.parts.values_mut() {
+                    if let Phase::Running(core) = &mut part.phase {
                         core.undo();
                     }
                 }
@@ -197,6 +272,15 @@ impl Shell {
 
 /// The records of one partition's inputs that wait to be decided.
 type Batch = [VecDeque<Stored>; 3];
+
+/// Puts records with those that wait, by partition and input.
+fn sort(records: Vec<Stored>, waiting: &mut Waiting) {
+    for stored in records {
+        if let Some(i) = input_index(stored.at.topic) {
+            waiting.entry(stored.at.partition).or_default()[i].push_back(stored);
+        }
+    }
+}
 
 /// As much of a batch as fits into a transaction, as what a cut takes, from where the chain stands.
 fn slices(codec: &Codec, core: &Core, batch: &mut Batch, room: &mut usize) -> [Slice; 3] {

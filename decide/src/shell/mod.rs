@@ -4,6 +4,7 @@
 //! |---|---|
 //! | partitions are assigned | reads their chains to the end ([`restore`]), then goes on behind them |
 //! | partitions are lost | forgets what was staged; keeps the rest for a minute, should they come back |
+//! | a batch is full, and more may be behind it | decides the next one while the commit is on its way |
 //! | a commit fails or its answer is lost | drops what was staged and reads on in the chain: what is there counts |
 //! | a cut stands in the chain that it did not write | drops its state and restores it |
 //! | it is told to stop | leaves snapshots behind, and the group |
@@ -119,6 +120,7 @@ pub async fn run(ports: Ports, options: Options) -> Result<(), DecideError> {
         parts: BTreeMap::new(),
         parked: BTreeMap::new(),
         uncertain: false,
+        told: None,
         lag_at: None,
         apart: BTreeMap::new(),
         marker: 0,
@@ -150,6 +152,8 @@ struct Shell {
     parked: BTreeMap<i32, (Box<Core>, Duration)>,
     /// A commit did not end as it should: the chains have to be looked at before anything is decided.
     uncertain: bool,
+    /// What a poll said while a batch was being decided, and is not acted upon yet.
+    told: Option<Polled>,
     lag_at: Option<Duration>,
     /// Partition numbers of which not all inputs are ours, and since when.
     apart: BTreeMap<i32, (Duration, Vec<Topic>)>,
@@ -166,10 +170,14 @@ impl Shell {
     async fn live(&mut self) -> Result<(), DecideError> {
         let group = Group { name: GROUP.into(), topics: INPUTS.to_vec(), session: self.options.session };
         let mut member = self.ports.log.join(group).await?;
+        self.told = None;
         while !self.ports.stop.is_requested() {
-            let restoring = self.parts.values().any(|p| matches!(p.phase, Phase::Restoring(_)));
+            let restoring = self.is_restoring();
             let wait = if restoring { Duration::ZERO } else { self.options.wait };
-            let polled = member.poll(self.options.batch, wait).await?;
+            let polled = match self.told.take() {
+                Some(told) => told,
+                None => member.poll(self.options.batch, wait).await?,
+            };
             let idle = matches!(polled, Polled::Idle);
             match polled {
                 Polled::Records(records) if !self.uncertain => self.decide(&mut *member, records).await?,
@@ -195,6 +203,10 @@ impl Shell {
             self.trouble("leave", &e);
         }
         Ok(())
+    }
+
+    fn is_restoring(&self) -> bool {
+        self.parts.values().any(|p| matches!(p.phase, Phase::Restoring(_)))
     }
 
     fn trouble(&self, what: &str, e: &LogError) {

@@ -84,17 +84,33 @@ pub struct State {
 }
 
 /// A counter that can be taken back.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Sequence {
     now: u64,
     #[serde(skip)]
     kept: u64,
+    /// Where each further batch begins that is staged upon one that is not kept yet.
+    #[serde(skip)]
+    further: Vec<u64>,
 }
 
 impl Sequence {
     fn next(&mut self) -> u64 {
         self.now += 1;
         self.now
+    }
+
+    fn stage_another(&mut self) {
+        self.further.push(self.now);
+    }
+
+    fn keep(&mut self) {
+        self.kept = if self.further.is_empty() { self.now } else { self.further.remove(0) };
+    }
+
+    fn undo(&mut self) {
+        self.further.clear();
+        self.now = self.kept;
     }
 }
 
@@ -112,7 +128,28 @@ pub(crate) enum Expiring {
 }
 
 impl State {
-    /// What was folded since the last [`State::keep`] or [`State::undo`] stays.
+    /// What is folded from here on is of another batch, upon one that is not kept yet.
+    pub fn stage_another(&mut self) {
+        self.rows.stage_another();
+        self.followers.stage_another();
+        self.followed.stage_another();
+        self.holdings.stage_another();
+        self.seen.stage_another();
+        self.changes.stage_another();
+        self.sample.stage_another();
+        self.baselines.stage_another();
+        self.positions.stage_another();
+        self.open.stage_another();
+        self.done.stage_another();
+        self.kept.stage_another();
+        self.closing.stage_another();
+        self.requests.stage_another();
+        self.migrated.stage_another();
+        self.expiries.stage_another();
+        self.sequence.stage_another();
+    }
+
+    /// What the oldest batch folded stays.
     pub fn keep(&mut self) {
         self.rows.keep();
         self.followers.keep();
@@ -130,10 +167,10 @@ impl State {
         self.requests.keep();
         self.migrated.keep();
         self.expiries.keep();
-        self.sequence.kept = self.sequence.now;
+        self.sequence.keep();
     }
 
-    /// Takes back what was folded since the last [`State::keep`].
+    /// Takes back what was folded and not kept, by all batches.
     pub fn undo(&mut self) {
         self.rows.undo();
         self.followers.undo();
@@ -151,7 +188,7 @@ impl State {
         self.requests.undo();
         self.migrated.undo();
         self.expiries.undo();
-        self.sequence.now = self.sequence.kept;
+        self.sequence.undo();
     }
 
     /// Forgets what is past its time at the cut's clock. First thing in each cut.

@@ -127,6 +127,10 @@ impl Sample {
         }
     }
 
+    pub(super) fn stage_another(&mut self) {
+        self.fills.stage_another();
+    }
+
     pub(super) fn keep(&mut self) {
         self.fills.keep();
     }

@@ -14,11 +14,13 @@ pub struct Tracked<K, V> {
     map: BTreeMap<K, V>,
     /// Oldest first.
     journal: Vec<(K, Option<V>)>,
+    /// Where in the journal each further batch begins that is staged upon one that is not kept yet.
+    further: Vec<usize>,
 }
 
 impl<K, V> Default for Tracked<K, V> {
     fn default() -> Self {
-        Self { map: BTreeMap::new(), journal: Vec::new() }
+        Self { map: BTreeMap::new(), journal: Vec::new(), further: Vec::new() }
     }
 }
 
@@ -83,18 +85,30 @@ impl<K: Ord + Clone, V: Clone> Tracked<K, V> {
         self.map.is_empty()
     }
 
-    /// What was done stays.
-    pub fn keep(&mut self) {
-        self.journal.clear();
+    /// What is done from here on is of another batch, upon one that is not kept yet.
+    pub fn stage_another(&mut self) {
+        self.further.push(self.journal.len());
     }
 
-    /// Takes back what was done since the last [`Tracked::keep`].
+    /// What the oldest batch did stays.
+    pub fn keep(&mut self) {
+        if self.further.is_empty() {
+            self.journal.clear();
+            return;
+        }
+        let ends = self.further.remove(0);
+        self.journal.drain(..ends);
+        self.further.iter_mut().for_each(|begins| *begins -= ends);
+    }
+
+    /// Takes back what was done and not kept, by all batches.
     pub fn undo(&mut self) {
         while self.undo_last().is_some() {}
     }
 
-    /// Takes back the last thing that was done since: of which entry, what it was, and what it is again.
+    /// Takes back the last thing that was done and not kept: of which entry, what it was, and what it is again.
     pub fn undo_last(&mut self) -> Option<(K, Option<V>, Option<V>)> {
+        self.further.clear();
         let (key, before) = self.journal.pop()?;
         let done = match before.clone() {
             Some(value) => self.map.insert(key.clone(), value),
@@ -114,7 +128,7 @@ impl<K: Serialize, V: Serialize> Serialize for Tracked<K, V> {
 impl<'de, K: Deserialize<'de> + Ord, V: Deserialize<'de>> Deserialize<'de> for Tracked<K, V> {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         let pairs = Vec::<(K, V)>::deserialize(d)?;
-        Ok(Self { map: pairs.into_iter().collect(), journal: Vec::new() })
+        Ok(Self { map: pairs.into_iter().collect(), ..Self::default() })
     }
 }
 
@@ -143,6 +157,47 @@ mod tests {
             }
             map.undo();
             prop_assert_eq!(map.iter().map(|(k, v)| (*k, *v)).collect::<BTreeMap<_, _>>(), before);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_batch_upon_another_is_undone_alone_once_that_one_is_kept(
+            batches in proptest::collection::vec(
+                proptest::collection::vec((0u8..9, proptest::option::of(0u32..9)), 0..10),
+                1..5,
+            ),
+            kept in 0usize..5,
+        ) {
+            let kept = kept.min(batches.len());
+            let (mut map, mut expected) = (Tracked::default(), BTreeMap::new());
+            for (n, steps) in batches.iter().enumerate() {
+                if n > 0 {
+                    map.stage_another();
+                }
+                for (k, v) in steps {
+                    match v {
+                        Some(v) => map.set(*k, *v),
+                        None => { map.remove(k); }
+                    }
+                }
+            }
+            for (k, v) in batches.iter().take(kept).flatten() {
+                match v {
+                    Some(v) => { expected.insert(*k, *v); }
+                    None => { expected.remove(k); }
+                }
+            }
+            for _ in 0..kept {
+                map.keep();
+            }
+            map.undo();
+            prop_assert_eq!(map.iter().map(|(k, v)| (*k, *v)).collect::<BTreeMap<_, _>>(), expected);
+            // And the next batch is the only one.
+            map.set(100, 1);
+            map.keep();
+            map.undo();
+            prop_assert!(map.contains(&100));
         }
     }
 
