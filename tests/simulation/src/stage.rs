@@ -115,6 +115,8 @@ impl Seat {
                     snapshot_every: dice.between(1, 8),
                     snapshot_after: Duration::from_secs(dice.between(1, 20)),
                     restore_slice: usize::try_from(dice.between(1, 20)).unwrap_or(20),
+                    // Small enough to be full at times: then the next is decided while its commit is on its way.
+                    batch: usize::try_from(dice.between(1, 16)).unwrap_or(16),
                     ..decide::shell::Options::default()
                 };
                 Process::start(who, stop, async move {
