@@ -2,6 +2,7 @@
 //!
 //! - [`money`]: prices, shares and dollars as integers of 10^-6.
 //! - [`ids`]: wallets, tokens, fills, keys, and the frozen formulas that make them.
+//! - [`migrated`]: which ids of a token are one.
 //! - [`words`]: the closed sets of words: sides, reasons, statuses.
 //! - [`events`]: every record of every topic.
 //! - [`avro`]: schemas made from those types.
@@ -13,6 +14,7 @@ pub mod avro;
 pub mod codec;
 pub mod events;
 pub mod ids;
+pub mod migrated;
 pub mod money;
 pub mod registry;
 pub mod time;
@@ -23,6 +25,7 @@ pub use ids::{
     Address, AssetId, BillingAccountId, ConditionId, FillId, Hash32, IdempotencyKey, LogId, NaturalKey,
     OrderId, TargetId, TargetRowId, TxHash, UserId, keccak256,
 };
+pub use migrated::Migrated;
 pub use money::{Price, Round, Shares, Tick, Usdc};
 pub use time::Timestamp;
 pub use words::*;
