@@ -13,7 +13,10 @@ use common::{
 };
 use project::core::token::Tokens;
 use reqwest::Method;
-use schemas::{OrderStatus, Reason, events::TargetsEvent};
+use schemas::{
+    OrderStatus, Reason,
+    events::{OrderState, TargetsEvent},
+};
 use serde_json::{Value, json};
 
 const TARGETS: &str = "/copy-trade/targets";
@@ -857,6 +860,34 @@ async fn a_position_is_closed_once_however_often_it_is_asked() {
     let cause = format!("manual:r-1:{asset}").parse().unwrap();
     let key = schemas::IdempotencyKey::of(schemas::TargetId::of_wallet(leader()), &cause);
     assert_eq!(asked["idempotency_key"], json!(key));
+}
+
+#[tokio::test]
+async fn a_position_that_went_on_under_another_id_is_shown_and_closed_under_it() {
+    let setup = setup().await;
+    let server = Server::start(&setup).await;
+    let tenant = setup.accounts.create_tenant("alice").await.unwrap();
+    let client = server.client_of(&setup, tenant).await;
+    client.post(TARGETS, json!({ "wallet": leader() })).await.ok(201);
+    copies(&setup, tenant).await;
+    let [former, current] = [1, 40].map(common::rows::asset);
+    let mut tokens = Tokens::default();
+    tokens.change(&common::rows::migrated(1, 40));
+    let sold = OrderState { asset: current.clone(), ..sale(of(tenant), 13, 0, 1) };
+    told(&setup, vec![later(&sold, OrderStatus::Filled, 1)], Vec::new(), tokens).await;
+    for query in [String::new(), format!("?asset={former}"), format!("?asset={current}")] {
+        let items = client.get(&format!("/copy-trade/positions{query}")).await.ok(200)["items"].clone();
+        assert_eq!(items.as_array().unwrap().len(), 1, "{query}");
+        assert_eq!((&items[0]["asset"], &items[0]["other_ids"]), (&json!(current), &json!([former])));
+        assert_eq!((&items[0]["bought_shares"], &items[0]["held_shares"]), (&json!("7"), &json!("3")));
+    }
+    assert_eq!(client.get("/copy-trade/pnl").await.ok(200)["items"][0]["asset"], json!(current));
+    // Nobody ordered anything under the new id but a sale; both names close it.
+    for (request, asset) in [("new", &current), ("old", &former)] {
+        let path = format!("/copy-trade/positions/{asset}/close");
+        let asked = client.post(&path, json!({ "request_id": request })).await.ok(202);
+        assert_eq!((&asked["asset"], &asked["wallet"]), (&json!(asset), &json!(leader())));
+    }
 }
 
 #[tokio::test]

@@ -33,7 +33,7 @@ macro_rules! page {
 }
 
 /// Every migration, in order. A released page never changes.
-pub(crate) const PAGES: [Page; 10] = [
+pub(crate) const PAGES: [Page; 11] = [
     page!(1, "0001_accounts", projection: false),
     page!(2, "0002_execution", projection: false),
     page!(3, "0003_projection", projection: true),
@@ -44,6 +44,7 @@ pub(crate) const PAGES: [Page; 10] = [
     page!(8, "0008_tokens", projection: true),
     page!(9, "0009_paper", projection: false),
     page!(10, "0010_carried", projection: false),
+    page!(11, "0011_token_ids", projection: true),
 ];
 
 /// Why a database is not as this program needs it.

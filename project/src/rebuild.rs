@@ -18,13 +18,14 @@ use crate::{
 
 /// The tables that are built from the log. The offsets first: whoever writes the others has locked them
 /// before.
-pub const TABLES: [&str; 6] = [
+pub const TABLES: [&str; 7] = [
     "projection_offsets",
     "poly_copy_trade_fills",
     "poly_copy_trade_attempts",
     "poly_copy_trade_decisions",
     "poly_token_outcomes",
     "poly_token_marks",
+    "poly_token_ids",
 ];
 
 /// The schema of the second set.
@@ -211,16 +212,18 @@ impl Rebuild {
         self.store.pool().close().await;
         sqlx::raw_sql(
             "lock table public.poly_copy_trade_fills, public.poly_copy_trade_attempts,
-                 public.poly_copy_trade_decisions, public.poly_token_outcomes, public.poly_token_marks
-                 in access exclusive mode;
+                 public.poly_copy_trade_decisions, public.poly_token_outcomes, public.poly_token_marks,
+                 public.poly_token_ids in access exclusive mode;
              drop table public.projection_offsets, public.poly_copy_trade_fills, public.poly_copy_trade_attempts,
-                 public.poly_copy_trade_decisions, public.poly_token_outcomes, public.poly_token_marks;
+                 public.poly_copy_trade_decisions, public.poly_token_outcomes, public.poly_token_marks,
+                 public.poly_token_ids;
              alter table rebuild.projection_offsets set schema public;
              alter table rebuild.poly_copy_trade_fills set schema public;
              alter table rebuild.poly_copy_trade_attempts set schema public;
              alter table rebuild.poly_copy_trade_decisions set schema public;
              alter table rebuild.poly_token_outcomes set schema public;
              alter table rebuild.poly_token_marks set schema public;
+             alter table rebuild.poly_token_ids set schema public;
              drop schema rebuild",
         )
         .execute(&mut *transaction)

@@ -29,6 +29,7 @@ app_user    poly_copy_trade_targets      insert
 app_user    poly_copy_trade_targets      select
 app_user    poly_copy_trade_targets      update(changed_at, close_now, disabled_at, keep_positions, policy, policy_revision, revision, status)
 app_user    poly_reconciler_ticks        select
+app_user    poly_token_ids               select
 app_user    poly_token_marks             select
 app_user    poly_token_outcomes          select
 app_user    poly_wallet_connections      insert
@@ -100,6 +101,9 @@ projector   poly_copy_trade_decisions    insert
 projector   poly_copy_trade_fills        insert
 projector   poly_copy_trade_fills        select
 projector   poly_copy_trade_fills        update
+projector   poly_token_ids               insert
+projector   poly_token_ids               select
+projector   poly_token_ids               update
 projector   poly_token_marks             insert
 projector   poly_token_marks             select
 projector   poly_token_marks             update
@@ -159,6 +163,8 @@ poly_copy_trade_targets      executor_read    select   executor
 poly_copy_trade_targets      tenant           all      app_user
 poly_reconciler_ticks        everybody        select   app_user
 poly_reconciler_ticks        executor         all      executor
+poly_token_ids               projector        all      projector
+poly_token_ids               tenant           select   app_user
 poly_token_marks             projector        all      projector
 poly_token_marks             tenant           select   app_user
 poly_token_outcomes          projector        all      projector

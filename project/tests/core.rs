@@ -9,11 +9,12 @@ use common::{cut, later, order, record, sale, tenant};
 use eventlog::{Append, Offset, Stored};
 use project::core::{
     chain::{Head, take_cut, take_decision},
-    fold::{self, Progress},
+    fold::{self, Batch, Progress},
     ledger::Attempts,
     lifecycle::{Lifecycle, Part, lifecycles},
     token::Tokens,
 };
+use project::store::{MemoryStore, Store};
 use proptest::prelude::*;
 use schemas::{
     Hash32, LogId, OrderStatus, Shares, Side, Usdc, codec::Codec, events::OrderState, topics::Topic,
@@ -187,6 +188,59 @@ fn what_is_told_of_a_token_is_the_later_whatever_comes_first() {
     assert_eq!((told(true).outcomes.len(), told(true).marks[&key].best_bid), (2, None));
 }
 
+/// Of changes without a trade only those that lead to another id are kept, and each once.
+#[test]
+fn what_leads_to_another_id_is_read_from_fills() {
+    let mut split = common::migrated(4, 5);
+    split.kind = schemas::ChangeKind::Split;
+    split.deltas[0].becomes = None;
+    let records: Vec<Stored> =
+        [common::migrated(1, 2), split, common::migrated(2, 3), common::migrated(1, 2)]
+            .iter()
+            .zip(0..)
+            .map(|(changed, offset)| stored(record(Topic::Fills, 0, "k", changed), offset))
+            .collect();
+    let codec = Codec::bundled().unwrap();
+    let reads = records.iter().map(|r| fold::read(&codec, r)).collect();
+    let log_id = LogId::from_uuid(Uuid::from_u128(7));
+    let (batch, dead) = fold::fold(log_id, &BTreeMap::new(), reads, &BTreeMap::new());
+    assert!(dead.is_empty());
+    assert_eq!(batch.tokens.links.len(), 2);
+    let migrated = batch.tokens.migrated();
+    for number in 1..=3 {
+        assert_eq!(*migrated.current(common::wallet(), &common::asset(number)), common::asset(3));
+    }
+    assert_eq!(*migrated.current(common::wallet(), &common::asset(4)), common::asset(4));
+}
+
+/// The row of an order names the id under which it was made; its position is that of the current one.
+#[test]
+fn orders_under_all_ids_of_a_token_are_of_one_position() {
+    let mut tokens = Tokens::default();
+    tokens.change(&common::migrated(1, 2));
+    let row = |number: u32| {
+        let state = OrderState { asset: common::asset(number), ..order(tenant(1), number, 5) };
+        attempts([state]).row().unwrap()
+    };
+    let migrated = tokens.migrated();
+    assert_eq!(row(1).position(&migrated), row(2).position(&migrated));
+    assert_ne!(row(1).position(&migrated), row(3).position(&migrated));
+    assert_eq!((row(1).asset, row(2).asset), (common::asset(1), common::asset(2)));
+    // What is told of either is told of both, the later of it.
+    let told = |per_share, seconds, number| {
+        let mut told = common::resolved(per_share, seconds);
+        told.payouts.truncate(1);
+        told.payouts[0].asset = common::asset(number);
+        told
+    };
+    tokens.resolve(told(0, 300, 1));
+    tokens.resolve(told(1_000_000, 200, 2));
+    for number in 1..=2 {
+        let outcome = tokens.outcome(&migrated, common::wallet(), &common::asset(number)).unwrap();
+        assert_eq!(outcome.per_share, Usdc::ZERO);
+    }
+}
+
 #[test]
 fn a_cut_counts_only_if_it_is_the_next_of_its_chain() {
     let mut head = None;
@@ -334,5 +388,65 @@ proptest! {
             parts.iter().zip(lifecycles(parts, None)).map(|(part, found)| (part.key, found.map(Lifecycle::as_str))).collect()
         };
         prop_assert_eq!(by_key(&parts), by_key(&shuffled));
+    }
+
+    /// Orders under whichever id of a token, what leads from one to the next, and what it pays: in whatever batches, and
+    /// whichever partition is read first, every row stands where it stands when all came at once.
+    #[test]
+    fn where_rows_stand_does_not_depend_on_what_was_read_first(
+        orders in proptest::collection::vec((1_u32..4, any::<bool>(), 0_i64..9, any::<bool>()), 1..9),
+        links in proptest::collection::vec(1_u32..4, 0..4),
+        outcome in proptest::option::of((1_u32..4, 0_i64..2)),
+        choices in proptest::collection::vec((0_usize..2, 1_usize..4), 12),
+    ) {
+        let orders: Vec<OrderState> = (1..).zip(orders).map(|(number, (asset, buys, filled, is_final))| {
+            let base = if buys { order(tenant(1), number, 9) } else { sale(tenant(1), number, 0, 9) };
+            let status = if is_final { OrderStatus::Filled } else { OrderStatus::Open };
+            OrderState { asset: common::asset(asset), ..later(&base, status, filled) }
+        }).collect();
+        let mut told: Vec<Tokens> = links.into_iter().map(|from| {
+            let mut tokens = Tokens::default();
+            tokens.change(&common::migrated(from, from + 1));
+            tokens
+        }).collect();
+        if let Some((number, pays)) = outcome {
+            let mut ended = common::resolved(pays * 1_000_000, 500);
+            ended.payouts.truncate(1);
+            ended.payouts[0].asset = common::asset(number);
+            let mut tokens = Tokens::default();
+            tokens.resolve(ended);
+            told.push(tokens);
+        }
+        let batch = |orders: &[OrderState], told: &[Tokens]| {
+            let mut batch = Batch::default();
+            for state in orders {
+                let copy = (state.billing_account_id, state.idempotency_key);
+                batch.orders.entry(copy).or_default().take(state.clone());
+            }
+            for tokens in told {
+                batch.tokens.merge(tokens);
+            }
+            batch
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let (whole, pieces) = (MemoryStore::default(), MemoryStore::default());
+        runtime.block_on(async {
+            whole.apply(&batch(&orders, &told)).await.unwrap();
+            // Each list in its own order, as a partition is; between the two anything goes.
+            let (mut orders, mut told) = (&orders[..], &told[..]);
+            for (which, take) in choices {
+                if which == 0 {
+                    let (now, rest) = orders.split_at(take.min(orders.len()));
+                    pieces.apply(&batch(now, &[])).await.unwrap();
+                    orders = rest;
+                } else {
+                    let (now, rest) = told.split_at(take.min(told.len()));
+                    pieces.apply(&batch(&[], now)).await.unwrap();
+                    told = rest;
+                }
+            }
+            pieces.apply(&batch(orders, told)).await.unwrap();
+        });
+        prop_assert_eq!(whole.rows(), pieces.rows());
     }
 }

@@ -110,7 +110,7 @@ const CLOSED_TABLES: [&str; 15] = [
 const OPEN_TABLES: [&str; 1] = ["poly_reconciler_ticks"];
 
 /// Those of what copies hold: a row is seen by whoever has copies of its token, and by nobody else.
-const TOKEN_TABLES: [&str; 2] = ["poly_token_outcomes", "poly_token_marks"];
+const TOKEN_TABLES: [&str; 3] = ["poly_token_outcomes", "poly_token_marks", "poly_token_ids"];
 
 async fn refused(transaction: &mut Transaction<'static, Postgres>, sql: &str) -> String {
     let mut inside = sqlx::Acquire::begin(&mut **transaction).await.unwrap();
@@ -469,18 +469,21 @@ async fn the_executor_locks_what_it_reads_and_writes_none_of_it() {
 }
 
 #[tokio::test]
-async fn what_a_token_pays_is_seen_by_whoever_has_copies_of_it_alone() {
+async fn what_a_token_pays_and_its_other_ids_are_seen_by_whoever_has_copies_of_it_alone() {
     let (connections, a, b) = two_tenants().await;
     let store = PgStore::connect(&connections).await.unwrap();
     let log_id = LogId::from_uuid(Uuid::from_u128(9));
     let mut batch = Batch::default();
     let to = Progress { next: Offset(1), ..Progress::start(log_id) };
     batch.advances.insert(TopicPartition::new(Topic::Fills, 7), (None, to));
-    // Both copied asset 1; b alone has asset 9 as well.
+    // Both copied asset 1; b alone has asset 9 as well. Each goes on under another id, and so does asset 2, which nobody has.
     let mut only_b = order(b, 5, 5);
     only_b.asset = common::asset(9);
     batch.orders.entry((b.account, only_b.idempotency_key)).or_default().take(only_b);
-    for number in [1, 2, 9] {
+    for (from, to) in [(1, 21), (9, 29), (2, 22)] {
+        batch.tokens.change(&common::migrated(from, to));
+    }
+    for number in [1, 2, 9, 21, 22, 29] {
         batch.tokens.mark(common::marked(number, Some(400_000), 1));
         let mut ended = common::resolved(1_000_000, 1);
         ended.payouts.truncate(1);
@@ -490,14 +493,15 @@ async fn what_a_token_pays_is_seen_by_whoever_has_copies_of_it_alone() {
     store.apply(&batch).await.unwrap();
     let pool = connections.pool(Role::AppUser, 2).await.unwrap();
     for table in TOKEN_TABLES {
-        for (tenant, sees) in [(a, vec![common::asset(1)]), (b, vec![common::asset(1), common::asset(9)])] {
+        for (tenant, sees) in [(a, vec![1, 21]), (b, vec![1, 9, 21, 29])] {
+            let sees = sees.into_iter().map(common::asset);
             let mut as_tenant = begin_as(&pool, tenant.user).await.unwrap();
             let seen: Vec<String> =
                 sqlx::query_scalar(AssertSqlSafe(format!("select asset from {table} order by asset")))
                     .fetch_all(&mut *as_tenant)
                     .await
                     .unwrap();
-            assert_eq!(seen, sees.iter().map(ToString::to_string).collect::<Vec<_>>(), "{table}");
+            assert_eq!(seen, sees.map(|asset| asset.to_string()).collect::<Vec<_>>(), "{table}");
             for write in ["delete from", "truncate", "update"] {
                 let sql = match write {
                     "update" => format!("update {table} set asset = '1'"),

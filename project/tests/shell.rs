@@ -121,6 +121,7 @@ async fn fill(log: &MemoryLog, a: Tenant, b: Tenant) {
     }
     // What fills tell of tokens, among what they tell of trades.
     append(log, vec![of_fills(&common::marked(1, Some(400_000), 70)), of_fills(&watermark())]).await;
+    append(log, vec![of_fills(&common::migrated(1, 3)), of_fills(&common::migrated(1, 3))]).await;
     append(
         log,
         vec![of_fills(&common::marked(1, Some(500_000), 80)), of_fills(&common::resolved(500_000, 90))],
@@ -258,6 +259,30 @@ async fn rebuilt(connections: &Connections, log: &MemoryLog) -> Vec<String> {
     tables(&superuser(connections).await, "rebuild").await
 }
 
+/// Bought under one id and sold under the next; what leads there is told in between, and some of it after the sale.
+#[tokio::test]
+async fn a_token_that_went_on_under_other_ids_is_one_position_live_and_rebuilt() {
+    let (connections, a, _, store) = setup().await;
+    let log = log(2);
+    let running = Running::start(ports(&log, Arc::new(store.clone())));
+    let bought = later(&order(a, 1, 10), OrderStatus::Filled, 10);
+    let sold = OrderState { asset: common::asset(3), ..later(&sale(a, 2, 0, 10), OrderStatus::Filled, 10) };
+    append(&log, vec![order_record(0, &bought), of_fills(&common::migrated(1, 2))]).await;
+    caught_up(&log, &store).await;
+    append(&log, vec![order_record(0, &sold)]).await;
+    caught_up(&log, &store).await;
+    let closed = "poly_copy_trade_fills where position_lifecycle = 'closed'";
+    assert_eq!(count(&connections, closed).await, 1, "the sale, of what nobody is known to have bought");
+    append(&log, vec![of_fills(&common::migrated(2, 3))]).await;
+    caught_up(&log, &store).await;
+    assert_eq!(count(&connections, closed).await, 2);
+    running.finish().await;
+    let live = tables(&superuser(&connections).await, "public").await;
+    let ids = live.iter().filter(|row| row.starts_with("poly_token_ids")).count();
+    assert_eq!((ids, count(&connections, "poly_copy_trade_fills where asset = '7001'").await), (3, 1));
+    assert_eq!(live, rebuilt(&connections, &log).await);
+}
+
 /// Invariant 6.
 #[tokio::test]
 async fn a_rebuilt_table_equals_the_live_one() {
@@ -315,7 +340,7 @@ async fn a_rebuild_takes_the_live_tables_place_under_a_running_projector() {
     .fetch_one(&superuser)
     .await
     .unwrap();
-    assert_eq!(guarded, 11, "the new tables have the old ones' policies");
+    assert_eq!(guarded, 13, "the new tables have the old ones' policies");
 }
 
 #[tokio::test]
@@ -508,4 +533,40 @@ async fn decisions_outside_the_accepted_chain_make_no_rows_and_are_counted() {
     assert_eq!(count(&connections, "poly_copy_trade_decisions").await, 1);
     let place = TopicPartition::new(Topic::Decisions, 0);
     assert_eq!(store.progress(&[place].into()).await.unwrap()[&place].ignored, 2);
+}
+
+/// A database of before ids were kept: what was told of them then was passed over, and is read when it is migrated.
+#[tokio::test]
+async fn what_was_told_of_ids_before_they_were_kept_is_read_once_the_database_is_migrated() {
+    let (connections, a, _, store) = setup().await;
+    let log = log(1);
+    let bought = later(&order(a, 1, 10), OrderStatus::Filled, 10);
+    append(&log, vec![order_record(0, &bought), of_fills(&common::migrated(1, 2))]).await;
+    append(&log, vec![of_fills(&common::marked(1, Some(400_000), 70)), garbage(Topic::Orders, 0)]).await;
+    let running = Running::start(ports(&log, Arc::new(store.clone())));
+    caught_up(&log, &store).await;
+    running.finish().await;
+    let before = tables(&superuser(&connections).await, "public").await;
+    let dead = letters(&log).await.len();
+    sqlx::raw_sql(
+        "drop table poly_token_ids cascade;
+         create policy tenant on poly_token_outcomes for select to app_user using (false);
+         create policy tenant on poly_token_marks for select to app_user using (false);
+         delete from _sqlx_migrations where version = 11",
+    )
+    .execute(&superuser(&connections).await)
+    .await
+    .unwrap();
+    project::migrate(&connections, &runtime::Chance::system()).await.unwrap();
+    assert_eq!(count(&connections, "projection_offsets where topic <> 'fills'").await, 1);
+    assert_eq!(
+        count(&connections, "pg_class where relname = 'projection_offsets' and relforcerowsecurity").await,
+        1
+    );
+    let store = PgStore::connect(&connections).await.unwrap();
+    let running = Running::start(ports(&log, Arc::new(store.clone())));
+    caught_up(&log, &store).await;
+    running.finish().await;
+    assert_eq!(tables(&superuser(&connections).await, "public").await, before);
+    assert_eq!(letters(&log).await.len(), dead, "nothing else was read again");
 }

@@ -298,6 +298,124 @@ async fn a_market_that_ends_moves_what_is_held_whichever_is_told_first() {
     }
 }
 
+/// Where every row stands, by account and key, in either store.
+async fn standing(postgres: &PgStore, memory: &MemoryStore) -> [Vec<Option<String>>; 2] {
+    let rows = sqlx::query_scalar(
+        "select position_lifecycle from poly_copy_trade_fills order by billing_account_id, idempotency_key",
+    )
+    .fetch_all(postgres.pool())
+    .await
+    .unwrap();
+    let word = |row: project::store::Row| row.lifecycle.map(|stands| stands.as_str().to_owned());
+    [rows, memory.rows().into_values().map(word).collect()]
+}
+
+/// Bought under one id, sold under another, and it is told under the second what it pays: in every order, of two tenants.
+#[tokio::test]
+async fn a_token_that_goes_on_under_another_id_is_one_position_whatever_is_told_first() {
+    let orders = |a, b| {
+        let bought = |tenant| later(&order(tenant, 1, 10), OrderStatus::Filled, 10);
+        let again = OrderState { asset: common::asset(2), ..later(&order(a, 3, 5), OrderStatus::Filled, 5) };
+        let sold =
+            OrderState { asset: common::asset(2), ..later(&sale(a, 2, 0, 10), OrderStatus::Filled, 10) };
+        batch(None, 1, &[bought(a), bought(b), sold, again])
+    };
+    let mut link = Tokens::default();
+    link.change(&common::migrated(1, 2));
+    let mut ended = Tokens::default();
+    let mut pays = common::resolved(0, 500);
+    pays.payouts.remove(0);
+    ended.resolve(pays);
+    let connections = database().await;
+    let postgres = PgStore::connect(&connections).await.unwrap();
+    let memory = MemoryStore::default();
+    let mut place = 0;
+    // Of three, in all orders, each with tenants of its own; the tokens of the first stay known, so each has a wallet too.
+    for (number, turn) in (1_u8..).zip([[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]]) {
+        let wallet = schemas::Address::from_bytes([number; 20]);
+        let a = add_tenant(&connections, u128::from(number) * 2).await;
+        let b = add_tenant(&connections, u128::from(number) * 2 + 1).await;
+        let of_wallet = |tokens: &Tokens| {
+            let mut tokens = tokens.clone();
+            tokens.links.iter_mut().for_each(|link| link.wallet = wallet);
+            tokens.outcomes = std::mem::take(&mut tokens.outcomes)
+                .into_iter()
+                .map(|((_, asset), outcome)| ((wallet, asset), outcome))
+                .collect();
+            Batch { tokens, ..batch(None, 1, &[]) }
+        };
+        let mut own = Batch::default();
+        for attempts in orders(a, b).orders.into_values() {
+            for state in attempts.states() {
+                let target_id = schemas::TargetId::of_wallet(wallet);
+                let copy = (state.billing_account_id, state.idempotency_key);
+                own.orders.entry(copy).or_default().take(OrderState { wallet, target_id, ..state.clone() });
+            }
+        }
+        let parts = [own, of_wallet(&link), of_wallet(&ended)];
+        for which in turn {
+            let mut batch = parts[which].clone();
+            batch.advances = [(TopicPartition::new(Topic::Fills, place), (None, progress(1)))].into();
+            postgres.apply(&batch).await.unwrap();
+            memory.apply(&batch).await.unwrap();
+            place += 1;
+            let [rows, expected] = standing(&postgres, &memory).await;
+            assert_eq!(rows, expected, "{turn:?}, after {which}");
+        }
+        let stands = |tenant: Tenant| {
+            let rows = memory.rows().into_iter().filter(move |((account, _), _)| *account == tenant.account);
+            let mut rows: Vec<_> = rows.map(|(_, row)| (row.ledger.created_at, row.lifecycle)).collect();
+            rows.sort_by_key(|(at, _)| *at);
+            rows.into_iter().map(|(_, stands)| stands.unwrap().as_str()).collect::<Vec<_>>().join(",")
+        };
+        assert_eq!((stands(a).as_str(), stands(b).as_str()), ("closed,closed,winner", "winner"), "{turn:?}");
+    }
+}
+
+/// Random orders under four ids, and random links between these, told by two wallets: each step the same in both.
+#[tokio::test]
+async fn whatever_is_told_of_ids_both_stores_say_the_same() {
+    let connections = database().await;
+    let a = add_tenant(&connections, 1).await;
+    let postgres = PgStore::connect(&connections).await.unwrap();
+    let memory = MemoryStore::default();
+    let mut place = 0;
+    for seed in 0..8_u32 {
+        let chance = Chance::seeded(u64::from(seed) + 100);
+        let below = |bound: u32| u32::try_from(chance.below(u64::from(bound))).unwrap();
+        for step in 0..10 {
+            let number = seed * 20 + step;
+            let wallet = schemas::Address::from_bytes([u8::try_from(seed * 2 + below(2)).unwrap(); 20]);
+            let base = if below(3) == 0 { sale(a, number, 0, 5) } else { order(a, number, 5) };
+            let statuses = [OrderStatus::Open, OrderStatus::Filled];
+            let state = OrderState {
+                wallet,
+                target_id: schemas::TargetId::of_wallet(wallet),
+                asset: common::asset(below(4)),
+                ..later(&base, statuses[usize::try_from(below(2)).unwrap()], i64::from(below(6)))
+            };
+            let mut batch = batch((place > 0).then_some(place), place + 1, &[state]);
+            for _ in 0..below(3) {
+                // Circles and forks too: what was told first stands.
+                let told = common::migrated(below(4), below(4));
+                batch.tokens.change(&schemas::events::PositionChanged { wallet, ..told });
+            }
+            if below(6) == 0 {
+                let mut ended = common::resolved(1_000_000, i64::from(number));
+                ended.wallet = wallet;
+                ended.payouts[0].asset = common::asset(below(4));
+                ended.payouts.truncate(1);
+                batch.tokens.resolve(ended);
+            }
+            postgres.apply(&batch).await.unwrap();
+            memory.apply(&batch).await.unwrap();
+            place += 1;
+            let [rows, expected] = standing(&postgres, &memory).await;
+            assert_eq!(rows, expected, "seed {seed}, step {step}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_decision_is_written_once() {
     let connections = database().await;

@@ -134,7 +134,7 @@ async fn find(
     close(row.try_get("request_id")?, target, wallet, asset, requested_at).map(Some)
 }
 
-/// The one target whose copies hold the asset. Positions go with the wallet and the mode: of several rows of one
+/// The one target whose copies hold the asset, under whichever of its token's ids they bought it. Positions go with the wallet and the mode: of several rows of one
 /// wallet it is the one that is followed, else the newest.
 async fn holder(
     connection: &mut PgConnection,
@@ -145,8 +145,9 @@ async fn holder(
         "select (select t.id from poly_copy_trade_targets t
              where t.billing_account_id = $1 and t.target_wallet = held.target_wallet and t.mode = held.mode
              order by t.status = 'removed', t.created_at desc limit 1)
-         from (select target_wallet, mode from poly_copy_trade_fills
-             where billing_account_id = $1 and asset = $2 and filled_shares > 0
+         from (select target_wallet, mode
+             from poly_copy_trade_fills f left join poly_token_ids i using (target_wallet, asset)
+             where billing_account_id = $1 and coalesce(i.ids, array[f.asset]) @> array[$2] and filled_shares > 0
              group by target_wallet, mode
              having sum(case side when 'BUY' then filled_shares else -filled_shares end) > 0) held",
     )

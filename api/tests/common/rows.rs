@@ -22,7 +22,7 @@ use super::Setup;
 #[path = "../../../project/tests/common/mod.rs"]
 mod samples;
 
-pub use samples::{asset, at, decision, later, marked, order, resolved, sale, wallet as leader};
+pub use samples::{asset, at, decision, later, marked, migrated, order, resolved, sale, wallet as leader};
 
 /// The tenant as the samples name it.
 pub const fn of(tenant: api::Tenant) -> samples::Tenant {

@@ -12,7 +12,8 @@ use schemas::{
     avro::Event as _,
     codec::{Codec, CodecError},
     events::{
-        Cut, Decision, DecisionsEvent, FillsEvent, Gap, OrderState, OrdersEvent, TokenMarked, TokenResolved,
+        Cut, Decision, DecisionsEvent, FillsEvent, Gap, OrderState, OrdersEvent, PositionChanged,
+        TokenMarked, TokenResolved,
     },
     topics::Topic,
 };
@@ -65,6 +66,8 @@ pub enum Event {
     Marked(Box<TokenMarked>),
     /// What a token pays.
     Resolved(Box<TokenResolved>),
+    /// Tokens of a wallet go on under other ids.
+    Migrated(Box<PositionChanged>),
     /// Nothing that the tables are built from.
     Other,
     /// Where an imported log has no record.
@@ -75,7 +78,12 @@ impl Event {
     /// Whose it is: the tenant, and who is said to own the account.
     pub fn owner(&self) -> Option<(BillingAccountId, UserId)> {
         match self {
-            Self::Cut(_) | Self::Marked(_) | Self::Resolved(_) | Self::Other | Self::Gap => None,
+            Self::Cut(_)
+            | Self::Marked(_)
+            | Self::Resolved(_)
+            | Self::Migrated(_)
+            | Self::Other
+            | Self::Gap => None,
             Self::Decision(d) => Some((d.billing_account_id, d.created_by_user_id)),
             Self::Order(o) => Some((o.billing_account_id, o.created_by_user_id)),
         }
@@ -130,7 +138,7 @@ pub struct Read<'r> {
 }
 
 /// The types of `fills` that the tables are built from. The others, by far the most, are passed over by their header.
-const OF_FILLS: [&str; 2] = [TokenMarked::NAME, TokenResolved::NAME];
+const OF_FILLS: [&str; 3] = [TokenMarked::NAME, TokenResolved::NAME, PositionChanged::NAME];
 
 fn is_passed_over(stored: &Stored) -> bool {
     let kind = stored.record.header(CE_TYPE).and_then(|value| std::str::from_utf8(value).ok());
@@ -150,6 +158,9 @@ pub fn read<'r>(codec: &Codec, stored: &'r Stored) -> Read<'r> {
         Topic::Fills => codec.decode::<FillsEvent>(value).map(|event| match event {
             FillsEvent::TokenMarked(marked) => Event::Marked(Box::new(marked)),
             FillsEvent::TokenResolved(resolved) => Event::Resolved(Box::new(resolved)),
+            FillsEvent::PositionChanged(changed) if changed.deltas.iter().any(|d| d.becomes.is_some()) => {
+                Event::Migrated(Box::new(changed))
+            }
             _ => Event::Other,
         }),
         _ => codec.decode::<OrdersEvent>(value).map(|OrdersEvent::OrderState(o)| Event::Order(Box::new(o))),
@@ -220,7 +231,14 @@ pub fn fold<'r>(
         let counts = match &event {
             Ok(Event::Cut(cut)) => take_cut(&mut now.head, partition, cut, hash),
             Ok(Event::Decision(_)) => take_decision(&mut now.head, stored.record.header(CUT)),
-            Ok(Event::Order(_) | Event::Marked(_) | Event::Resolved(_) | Event::Other | Event::Gap)
+            Ok(
+                Event::Order(_)
+                | Event::Marked(_)
+                | Event::Resolved(_)
+                | Event::Migrated(_)
+                | Event::Other
+                | Event::Gap,
+            )
             | Err(_) => true,
         };
         if !counts {
@@ -232,6 +250,7 @@ pub fn fold<'r>(
             Ok(Event::Cut(_) | Event::Other | Event::Gap) => {}
             Ok(Event::Marked(marked)) => batch.tokens.mark(*marked),
             Ok(Event::Resolved(resolved)) => batch.tokens.resolve(*resolved),
+            Ok(Event::Migrated(changed)) => batch.tokens.change(&changed),
             Ok(Event::Decision(decision)) => batch.decisions.push(*decision),
             Ok(Event::Order(order)) => {
                 let copy = (order.billing_account_id, order.idempotency_key);

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use schemas::{
-    Address, AssetId, BillingAccountId, ConditionId, FillId, IdempotencyKey, Mode, OrderId, OrderStatus,
-    Price, Round, Shares, Side, TargetId, TargetRowId, Timestamp, Usdc, UserId, events::OrderState,
+    Address, AssetId, BillingAccountId, ConditionId, FillId, IdempotencyKey, Migrated, Mode, OrderId,
+    OrderStatus, Price, Round, Shares, Side, TargetId, TargetRowId, Timestamp, Usdc, UserId,
+    events::OrderState,
 };
 
 use super::lifecycle::Part;
@@ -132,14 +133,15 @@ pub struct LedgerRow {
     pub changed_at: Timestamp,
 }
 
-/// A position: what one target opened for one tenant on one token. Paper and live never mix (`behaviour.md`
-/// 2).
+/// A position: what one target opened for one tenant on one token, under the token's current id. Paper and live never mix
+/// (`behaviour.md` 2).
 pub type PositionKey = (BillingAccountId, TargetId, AssetId, Mode);
 
 impl LedgerRow {
-    /// The position that the row opens or closes.
-    pub fn position(&self) -> PositionKey {
-        (self.account, self.target, self.asset.clone(), self.mode)
+    /// The position that the row opens or closes: of the token, under whichever of its ids the order was made.
+    pub fn position(&self, migrated: &Migrated) -> PositionKey {
+        let asset = migrated.current(self.wallet, &self.asset).clone();
+        (self.account, self.target, asset, self.mode)
     }
 
     /// What of it matters to its position.

@@ -1,10 +1,11 @@
-//! What is known of a token that copies of a wallet hold: what others pay for it, and what it pays in the end.
+//! What is known of a token that copies of a wallet hold: what others pay for it, what it pays in the end, and under which
+//! id it goes on.
 
 use std::collections::BTreeMap;
 
 use schemas::{
-    Address, AssetId, ConditionId, Price, Timestamp, Usdc,
-    events::{TokenMarked, TokenResolved},
+    Address, AssetId, ConditionId, Migrated, Price, Timestamp, Usdc,
+    events::{PositionChanged, TokenMarked, TokenResolved},
 };
 
 /// A followed wallet and a token: what is told of it is told for each wallet whose followers hold it.
@@ -32,6 +33,17 @@ pub struct Mark {
     pub best_ask: Option<Price>,
 }
 
+/// A token of a wallet goes on under another id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// Whose token.
+    pub wallet: Address,
+    /// The id that it had.
+    pub from: AssetId,
+    /// The id that it has from now on.
+    pub to: AssetId,
+}
+
 /// What a batch tells of tokens.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tokens {
@@ -39,6 +51,8 @@ pub struct Tokens {
     pub outcomes: BTreeMap<TokenKey, Outcome>,
     /// What others pay for them.
     pub marks: BTreeMap<TokenKey, Mark>,
+    /// Under which ids they go on, in the order in which that was told. None twice.
+    pub links: Vec<Link>,
 }
 
 fn keep<T: Ord + Copy>(known: &mut BTreeMap<TokenKey, T>, key: TokenKey, told: T) {
@@ -64,6 +78,37 @@ impl Tokens {
         }
     }
 
+    /// Takes a change of a wallet's position: of it, only under which ids tokens go on.
+    pub fn change(&mut self, told: &PositionChanged) {
+        for delta in &told.deltas {
+            if let Some(to) = delta.becomes.clone() {
+                self.link(Link { wallet: told.wallet, from: delta.asset.clone(), to });
+            }
+        }
+    }
+
+    fn link(&mut self, link: Link) {
+        // What was told before is no news, wherever it stands.
+        if !self.links.contains(&link) {
+            self.links.push(link);
+        }
+    }
+
+    /// Which ids are one token, by all that is told.
+    pub fn migrated(&self) -> Migrated {
+        let mut migrated = Migrated::default();
+        for Link { wallet, from, to } in &self.links {
+            migrated.goes_on(*wallet, from, to);
+        }
+        migrated
+    }
+
+    /// What a token pays, whichever of its ids that was told of.
+    pub fn outcome(&self, migrated: &Migrated, wallet: Address, asset: &AssetId) -> Option<Outcome> {
+        let ids = migrated.ids(wallet, asset).into_iter();
+        ids.filter_map(|id| self.outcomes.get(&(wallet, id))).max().copied()
+    }
+
     /// Takes what another batch told.
     pub fn merge(&mut self, other: &Self) {
         for (key, told) in &other.outcomes {
@@ -71,6 +116,9 @@ impl Tokens {
         }
         for (key, told) in &other.marks {
             keep(&mut self.marks, key.clone(), *told);
+        }
+        for told in &other.links {
+            self.link(told.clone());
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::{
 pub struct PositionFilter {
     /// Of this followed wallet.
     pub wallet: Option<Address>,
-    /// Of this asset.
+    /// Of this token, by any of its ids.
     pub asset: Option<AssetId>,
     /// Of this condition.
     pub market: Option<ConditionId>,
@@ -32,7 +32,7 @@ pub struct PositionFilter {
 pub struct PositionPlace {
     /// The followed wallet's id.
     pub target: TargetId,
-    /// What is held.
+    /// What is held, under its current id.
     pub asset: AssetId,
     /// Whether real money moves.
     pub mode: Mode,
@@ -47,8 +47,10 @@ pub struct PositionRow {
     pub target_row: TargetRowId,
     /// The followed wallet.
     pub wallet: Address,
-    /// What is held.
+    /// What is held, under its current id.
     pub asset: AssetId,
+    /// The token's other ids, in order: orders keep the one under which they were made (`behaviour.md` 1, MIGRATION).
+    pub also: Vec<AssetId>,
     /// Its condition.
     pub market: ConditionId,
     /// Whether real money moves.
@@ -90,11 +92,19 @@ impl PositionRow {
         let text = |column| row.try_get::<&str, _>(column);
         let micro = |column| row.try_get::<i64, _>(column);
         let Tz(changed_at) = row.try_get("changed_at")?;
+        let asset: AssetId = text("asset")?.parse()?;
+        let mut also = Vec::new();
+        for id in row.try_get::<Vec<String>, _>("ids")? {
+            if id != asset.as_str() {
+                also.push(id.parse()?);
+            }
+        }
         Ok(Self {
             target: TargetId::from_uuid(row.try_get("target_id")?),
             target_row: TargetRowId::from_uuid(row.try_get("target_row_id")?),
             wallet: text("target_wallet")?.parse()?,
-            asset: text("asset")?.parse()?,
+            asset,
+            also,
             market: text("market_id")?.parse()?,
             mode: text("mode")?.parse()?,
             bought: Shares::from_micro(micro("bought")?),
@@ -118,8 +128,13 @@ macro_rules! sum {
     };
 }
 
-const SELECT: &str = concat!(
-    "select target_id, target_wallet, asset, mode, max(market_id) as market_id, max(changed_at) as changed_at,
+/// The token of an order: its current id, and all of them.
+const ASSET: &str = "coalesce(i.current_asset, f.asset)";
+const IDS: &str = "coalesce(i.ids, array[f.asset])";
+
+const POSITIONS: &str = concat!(
+    "select f.target_id, f.target_wallet, coalesce(i.current_asset, f.asset) as asset,
+         coalesce(i.ids, array[f.asset]) as ids, f.mode, max(market_id) as market_id, max(changed_at) as changed_at,
          (array_agg(target_row_id order by created_at desc, idempotency_key desc))[1] as target_row_id, ",
     sum!("filled_shares", "BUY"),
     " as bought, ",
@@ -128,12 +143,19 @@ const SELECT: &str = concat!(
     sum!("filled_shares", "SELL"),
     " as sold, ",
     sum!("filled_usdc", "SELL"),
-    " as sold_usdc, (sum(fees_usdc) * 1000000)::bigint as fees, max(per_share) as per_share, max(best_bid) as best_bid,
-         bool_or(as_of is not null) as marked
-     from poly_copy_trade_fills
-         left join poly_token_outcomes using (target_wallet, asset)
-         left join poly_token_marks using (target_wallet, asset)"
+    " as sold_usdc, (sum(fees_usdc) * 1000000)::bigint as fees
+     from poly_copy_trade_fills f left join poly_token_ids i using (target_wallet, asset)"
 );
+
+/// What is known of the token: what it pays, whichever of its ids that was told of; what others pay for its current id, and, as
+/// long as nobody has looked at that, what they last paid for another.
+const WORTH: &str = "left join lateral (select per_share from poly_token_outcomes o
+         where o.target_wallet = p.target_wallet and o.asset = any(p.ids)
+         order by resolved_at desc, per_share desc, condition_id desc limit 1) o on true
+     left join lateral (select best_bid, as_of from poly_token_marks m
+         where m.target_wallet = p.target_wallet and m.asset = any(p.ids)
+         order by m.asset = p.asset desc, as_of desc, coalesce(best_bid, -1) desc, coalesce(best_ask, -1) desc
+         limit 1) m on true";
 
 /// Up to `limit` positions of the account that pass the filter; those after a place, where one is given.
 ///
@@ -146,14 +168,16 @@ pub async fn positions(
     after: Option<PositionPlace>,
     limit: i64,
 ) -> Result<Vec<PositionRow>, QueryError> {
-    let mut query = Where::of(SELECT, account);
+    let select =
+        format!("select p.*, o.per_share, m.best_bid, m.as_of is not null as marked from ({POSITIONS}");
+    let mut query = Where::of(&select, account);
     query.0.push(" and filled_shares > 0");
     query.and("target_wallet = ", filter.wallet.map(|wallet| wallet.to_string()));
-    query.and("asset = ", filter.asset.as_ref().map(ToString::to_string));
+    query.and(&format!("{IDS} @> "), filter.asset.as_ref().map(|asset| vec![asset.to_string()]));
     query.and("market_id = ", filter.market.map(|market| market.to_string()));
     query.and("mode = ", filter.mode.map(Mode::as_str));
     if let Some(place) = after {
-        query.0.push(" and (target_id, asset, mode) > (");
+        query.0.push(format!(" and (target_id, {ASSET}, mode) > ("));
         let mut values = query.0.separated(", ");
         values
             .push_bind(place.target.as_uuid())
@@ -161,10 +185,11 @@ pub async fn positions(
             .push_bind(place.mode.as_str());
         query.0.push(")");
     }
-    query.0.push(" group by target_id, target_wallet, asset, mode");
+    query.0.push(format!(" group by f.target_id, f.target_wallet, {ASSET}, {IDS}, f.mode"));
     if !filter.closed_too {
         query.0.push(" having sum(case side when 'BUY' then filled_shares else -filled_shares end) > 0");
     }
-    query.0.push(" order by target_id, asset, mode limit ").push_bind(limit);
+    query.0.push(format!(" order by f.target_id, {ASSET}, f.mode limit ")).push_bind(limit);
+    query.0.push(format!(") p {WORTH} order by p.target_id, p.asset, p.mode"));
     query.0.build().fetch_all(connection).await?.iter().map(PositionRow::of).collect()
 }

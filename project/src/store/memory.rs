@@ -57,18 +57,19 @@ impl MemoryStore {
     /// The ledger, by copy.
     pub fn rows(&self) -> BTreeMap<CopyKey, Row> {
         let tables = self.tables();
+        let migrated = tables.tokens.migrated();
         let rows: Vec<LedgerRow> = tables.attempts.values().filter_map(Attempts::row).collect();
         let mut positions: BTreeMap<_, Vec<LedgerRow>> = BTreeMap::new();
         for row in rows {
-            positions.entry(row.position()).or_default().push(row);
+            positions.entry(row.position(&migrated)).or_default().push(row);
         }
         positions
             .into_values()
             .flat_map(|rows| {
                 let parts: Vec<Part> = rows.iter().map(LedgerRow::part).collect();
-                let per_share = rows.first().and_then(|row| {
-                    Some(tables.tokens.outcomes.get(&(row.wallet, row.asset.clone()))?.per_share)
-                });
+                let first = rows.first();
+                let ended = first.and_then(|row| tables.tokens.outcome(&migrated, row.wallet, &row.asset));
+                let per_share = ended.map(|outcome| outcome.per_share);
                 let found = lifecycles(&parts, per_share);
                 rows.into_iter()
                     .zip(found)

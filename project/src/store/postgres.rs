@@ -1,5 +1,7 @@
 //! The tables in Postgres, as role `projector`.
 
+mod ids;
+mod settle;
 mod tokens;
 
 use std::{
@@ -10,20 +12,20 @@ use std::{
 use async_trait::async_trait;
 use eventlog::{Offset, TopicPartition};
 use schemas::{
-    BillingAccountId, Hash32, LogId, Shares, Side, Usdc, UserId,
+    BillingAccountId, Hash32, LogId, Shares, Side, UserId,
     events::{Decision, OrderState},
 };
 use sqlx::{PgConnection, PgPool, Row, postgres::PgRow};
 use uuid::Uuid;
 
+use self::settle::Place;
 use super::{Store, StoreError};
 use crate::{
     connections::{ConnectError, Connections, pool},
     core::{
         chain::Head,
         fold::{Batch, Progress},
-        ledger::{Attempts, CopyKey, LedgerRow, PositionKey},
-        lifecycle::{Part, lifecycles},
+        ledger::{Attempts, CopyKey, LedgerRow},
     },
     migrate::{MigrateError, check_version},
     pg::{Tz, is_away},
@@ -116,8 +118,8 @@ impl Store for PgStore {
         for (at, (from, to)) in &batch.advances {
             advance(&mut transaction, *at, from.as_ref(), to).await?;
         }
-        // Orders and outcomes of a wallet have one partition number: whoever writes either waits for whoever writes the other,
-        // so that one of them sees both.
+        // Orders, outcomes and ids of a wallet's tokens have one partition number: whoever writes one of them waits for whoever
+        // writes another, so that one of the two sees both.
         let numbers: BTreeSet<i32> = batch.advances.keys().map(|at| at.partition).collect();
         for number in numbers {
             sqlx::query("select pg_advisory_xact_lock($1, $2)")
@@ -135,9 +137,12 @@ impl Store for PgStore {
             .iter()
             .zip(changed.values())
             .filter(|(row, (before, _))| row.side == Side::Sell || row.filled_shares != *before);
-        let mut moved: BTreeSet<PositionKey> = moved.map(|(row, _)| row.position()).collect();
-        moved.extend(tokens::keep(&mut transaction, &batch.tokens).await?);
-        settle_positions(&mut transaction, &moved).await?;
+        let mut moved: BTreeSet<Place> = moved.map(|(row, _)| Place::of(row)).collect();
+        // First the ids: what is told of one of them is told of the token.
+        let mut news = ids::keep(&mut transaction, &batch.tokens.links).await?;
+        news.extend(tokens::keep(&mut transaction, &batch.tokens).await?);
+        moved.extend(settle::places(&mut transaction, &news).await?);
+        settle::settle(&mut transaction, &moved).await?;
         transaction.commit().await.map_err(store_error)
     }
 }
@@ -437,92 +442,4 @@ async fn write_rows(connection: &mut PgConnection, rows: &[LedgerRow]) -> Result
     .await
     .map(drop)
     .map_err(store_error)
-}
-
-/// Says anew where each row of these positions stands. Where nothing was ever sold and the market has not ended all that is
-/// filled is open, as [`write_rows`] left it: those need no look.
-async fn settle_positions(
-    connection: &mut PgConnection,
-    positions: &BTreeSet<PositionKey>,
-) -> Result<(), StoreError> {
-    if positions.is_empty() {
-        return Ok(());
-    }
-    let found = sqlx::query(
-        "select f.billing_account_id, f.target_id, f.asset, f.mode, f.idempotency_key, f.side,
-             (f.filled_shares * 1000000)::bigint as filled, f.is_final, f.created_at, f.position_lifecycle, o.per_share
-         from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[]) as p (account, target, asset, mode)
-         join poly_copy_trade_fills f on f.billing_account_id = p.account and f.target_id = p.target
-             and f.asset = p.asset and f.mode = p.mode
-         left join poly_token_outcomes o on o.target_wallet = f.target_wallet and o.asset = f.asset
-         where (f.filled_shares > 0 or (f.side = 'SELL' and not f.is_final) or f.position_lifecycle is not null)
-             and (o.per_share is not null or exists (select 1 from poly_copy_trade_fills s
-                 where s.billing_account_id = p.account and s.target_id = p.target and s.asset = p.asset
-                     and s.mode = p.mode and s.side = 'SELL'))",
-    )
-    .bind(positions.iter().map(|p| p.0.as_uuid()).collect::<Vec<_>>())
-    .bind(positions.iter().map(|p| p.1.as_uuid()).collect::<Vec<_>>())
-    .bind(positions.iter().map(|p| p.2.as_str()).collect::<Vec<_>>())
-    .bind(positions.iter().map(|p| p.3.as_str()).collect::<Vec<_>>())
-    .fetch_all(&mut *connection)
-    .await
-    .map_err(store_error)?;
-    let mut parts: BTreeMap<PositionKey, Vec<(Part, Option<String>)>> = BTreeMap::new();
-    let mut pays: BTreeMap<PositionKey, Usdc> = BTreeMap::new();
-    for row in &found {
-        let (position, part) = part_of(row)?;
-        if let Some(each) = row.try_get::<Option<i64>, _>("per_share").map_err(store_error)? {
-            pays.insert(position.clone(), Usdc::from_micro(each));
-        }
-        parts.entry(position).or_default().push(part);
-    }
-    let (mut accounts, mut keys, mut stand) = (Vec::new(), Vec::new(), Vec::new());
-    for (position, of) in &parts {
-        let account = position.0;
-        let rows: Vec<Part> = of.iter().map(|(part, _)| part.clone()).collect();
-        for ((part, was), now) in of.iter().zip(lifecycles(&rows, pays.get(position).copied())) {
-            let now = now.map(crate::core::lifecycle::Lifecycle::as_str);
-            if was.as_deref() != now {
-                accounts.push(account.as_uuid());
-                keys.push(part.key.to_string());
-                stand.push(now);
-            }
-        }
-    }
-    if keys.is_empty() {
-        return Ok(());
-    }
-    sqlx::query(
-        "update poly_copy_trade_fills f set position_lifecycle = t.stands
-         from unnest($1::uuid[], $2::text[], $3::text[]) as t (account, key, stands)
-         where f.billing_account_id = t.account and f.idempotency_key = t.key",
-    )
-    .bind(accounts)
-    .bind(keys)
-    .bind(stand)
-    .execute(connection)
-    .await
-    .map(drop)
-    .map_err(store_error)
-}
-
-fn part_of(row: &PgRow) -> Result<(PositionKey, (Part, Option<String>)), StoreError> {
-    fn word<T: FromStr<Err = schemas::ids::IdError>>(row: &PgRow, column: &str) -> Result<T, StoreError> {
-        row.try_get::<&str, _>(column).map_err(store_error)?.parse().map_err(broken)
-    }
-    let position = (
-        BillingAccountId::from_uuid(row.try_get("billing_account_id").map_err(store_error)?),
-        schemas::TargetId::from_uuid(row.try_get("target_id").map_err(store_error)?),
-        word(row, "asset")?,
-        word(row, "mode")?,
-    );
-    let Tz(created_at) = row.try_get("created_at").map_err(store_error)?;
-    let part = Part {
-        key: word(row, "idempotency_key")?,
-        side: word(row, "side")?,
-        filled: Shares::from_micro(row.try_get("filled").map_err(store_error)?),
-        is_final: row.try_get("is_final").map_err(store_error)?,
-        created_at,
-    };
-    Ok((position, (part, row.try_get("position_lifecycle").map_err(store_error)?)))
 }

@@ -15,14 +15,14 @@ use eventlog::{
 use project::{Connections, Role, migrate, pg::Tz};
 use runtime::{Chance, Clock, SystemClock};
 use schemas::{
-    Address, AssetId, BillingAccountId, ConditionId, FillId, Hash32, IdempotencyKey, Mode, OrderId,
-    OrderStatus, OrderType, Outcome, PositionBranch, Price, Reason, Shares, Side, Sizing, TargetId,
+    Address, AssetId, BillingAccountId, ChangeKind, ConditionId, FillId, Hash32, IdempotencyKey, Mode,
+    OrderId, OrderStatus, OrderType, Outcome, PositionBranch, Price, Reason, Shares, Side, Sizing, TargetId,
     TargetRowId, TargetStatus, Timestamp, TxHash, Usdc, UserId,
     avro::Event,
     codec::Codec,
     events::{
-        Cut, Decision, Inputs, LeaderView, OrderState, Origin, OwnView, Payout, Policy, TokenMarked,
-        TokenResolved,
+        Cut, Decision, Inputs, LeaderView, OrderState, Origin, OwnView, Payout, Policy, PositionChanged,
+        TokenDelta, TokenMarked, TokenResolved,
     },
     topics::Topic,
 };
@@ -215,6 +215,23 @@ pub fn marked(number: u32, best_bid: Option<i64>, seconds: i64) -> TokenMarked {
         best_bid: best_bid.map(Price::from_micro),
         best_ask: None,
         as_of: at(seconds),
+    }
+}
+
+/// The wallet's holding of an asset goes on as another.
+pub fn migrated(from: u32, to: u32) -> PositionChanged {
+    let delta =
+        TokenDelta { asset: asset(from), shares: Shares::ZERO, cost: Usdc::ZERO, becomes: Some(asset(to)) };
+    PositionChanged {
+        wallet: wallet(),
+        kind: ChangeKind::Migration,
+        tx: TxHash::from_bytes([u8::try_from(from % 251).unwrap(); 32]),
+        condition_id: ConditionId::from_bytes([1; 32]),
+        deltas: vec![delta],
+        changed_at: at(75),
+        observed_at: at(76),
+        facts: None,
+        books: Vec::new(),
     }
 }
 

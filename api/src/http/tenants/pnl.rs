@@ -29,7 +29,7 @@ pub(super) struct PnlBody {
     /// The followed wallet.
     #[schema(value_type = Wallet)]
     wallet: Address,
-    /// What was traded.
+    /// What was traded, under its current id.
     #[schema(value_type = Asset)]
     asset: AssetId,
     /// Its condition.

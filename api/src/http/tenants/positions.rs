@@ -29,9 +29,12 @@ pub(super) struct PositionBody {
     /// The followed wallet.
     #[schema(value_type = Wallet)]
     wallet: Address,
-    /// What is held.
+    /// What is held, under its current id.
     #[schema(value_type = Asset)]
     asset: AssetId,
+    /// Other ids of the same token, where its market went on under new ones: orders keep the id under which they were made.
+    #[schema(value_type = Vec<Asset>)]
+    other_ids: Vec<AssetId>,
     /// Its condition.
     #[schema(value_type = Hex32)]
     market: ConditionId,
@@ -66,6 +69,7 @@ impl From<PositionRow> for PositionBody {
             target: row.target_row,
             wallet: row.wallet,
             asset: row.asset,
+            other_ids: row.also,
             market: row.market,
             mode: row.mode,
             bought_shares: row.bought.into(),
@@ -97,7 +101,7 @@ pub(super) struct PositionQuery {
     /// Of this followed wallet.
     #[param(value_type = Wallet, required = false)]
     wallet: Option<Address>,
-    /// Of this asset.
+    /// Of this token, by any of its ids.
     #[param(value_type = Asset, required = false)]
     asset: Option<AssetId>,
     /// Of this condition.

@@ -2,17 +2,20 @@
 
 use std::collections::BTreeSet;
 
-use schemas::{BillingAccountId, Price, TargetId};
-use sqlx::{PgConnection, Row};
+use schemas::Price;
+use sqlx::PgConnection;
 
-use super::{PositionKey, StoreError, broken, store_error};
-use crate::{core::token::Tokens, pg::Tz};
+use super::{StoreError, store_error};
+use crate::{
+    core::token::{TokenKey, Tokens},
+    pg::Tz,
+};
 
-/// Keeps what is news, the later of two whichever comes first; gives the positions whose token pays something now.
+/// Keeps what is news, the later of two whichever comes first; gives the tokens of which it is told what they pay.
 pub(super) async fn keep(
     connection: &mut PgConnection,
     tokens: &Tokens,
-) -> Result<BTreeSet<PositionKey>, StoreError> {
+) -> Result<BTreeSet<TokenKey>, StoreError> {
     marks(connection, tokens).await?;
     outcomes(connection, tokens).await
 }
@@ -41,15 +44,10 @@ async fn marks(connection: &mut PgConnection, tokens: &Tokens) -> Result<(), Sto
     .map_err(store_error)
 }
 
-async fn outcomes(
-    connection: &mut PgConnection,
-    tokens: &Tokens,
-) -> Result<BTreeSet<PositionKey>, StoreError> {
+async fn outcomes(connection: &mut PgConnection, tokens: &Tokens) -> Result<BTreeSet<TokenKey>, StoreError> {
     if tokens.outcomes.is_empty() {
         return Ok(BTreeSet::new());
     }
-    let wallets: Vec<String> = tokens.outcomes.keys().map(|(wallet, _)| wallet.to_string()).collect();
-    let assets: Vec<String> = tokens.outcomes.keys().map(|(_, asset)| asset.to_string()).collect();
     sqlx::query(
         "insert into poly_token_outcomes as o (target_wallet, asset, condition_id, per_share, resolved_at)
          select * from unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::timestamptz[])
@@ -58,35 +56,13 @@ async fn outcomes(
          where (excluded.resolved_at, excluded.per_share, excluded.condition_id)
              > (o.resolved_at, o.per_share, o.condition_id)",
     )
-    .bind(&wallets)
-    .bind(&assets)
+    .bind(tokens.outcomes.keys().map(|(wallet, _)| wallet.to_string()).collect::<Vec<_>>())
+    .bind(tokens.outcomes.keys().map(|(_, asset)| asset.to_string()).collect::<Vec<_>>())
     .bind(tokens.outcomes.values().map(|o| o.condition.to_string()).collect::<Vec<_>>())
     .bind(tokens.outcomes.values().map(|o| o.per_share.micro()).collect::<Vec<_>>())
     .bind(tokens.outcomes.values().map(|o| Tz(o.resolved_at)).collect::<Vec<_>>())
-    .execute(&mut *connection)
+    .execute(connection)
     .await
     .map_err(store_error)?;
-    let found = sqlx::query(
-        "select distinct f.billing_account_id, f.target_id, f.asset, f.mode
-         from unnest($1::text[], $2::text[]) as t (wallet, asset)
-         join poly_copy_trade_fills f on f.target_wallet = t.wallet and f.asset = t.asset
-         where f.position_lifecycle is not null",
-    )
-    .bind(wallets)
-    .bind(assets)
-    .fetch_all(connection)
-    .await
-    .map_err(store_error)?;
-    found
-        .iter()
-        .map(|row| {
-            let text = |column: &str| row.try_get::<&str, _>(column).map_err(store_error);
-            Ok((
-                BillingAccountId::from_uuid(row.try_get("billing_account_id").map_err(store_error)?),
-                TargetId::from_uuid(row.try_get("target_id").map_err(store_error)?),
-                text("asset")?.parse().map_err(broken)?,
-                text("mode")?.parse().map_err(broken)?,
-            ))
-        })
-        .collect()
+    Ok(tokens.outcomes.keys().cloned().collect())
 }
