@@ -8,8 +8,8 @@ use std::{sync::Arc, time::Duration};
 use common::{DEADLINE, World, order};
 use runtime::{Clock, SystemClock, VirtualClock};
 use schemas::{
-    Address, AssetId, ConditionId, OrderStatus, Shares, Side, Usdc,
-    events::{FillsEvent, MarketFacts, OrderState, TokenMarked, TokenResolved},
+    Address, AssetId, ChangeKind, ConditionId, OrderStatus, Shares, Side, Timestamp, TxHash, Usdc,
+    events::{FillsEvent, MarketFacts, OrderState, PositionChanged, TokenDelta, TokenMarked, TokenResolved},
 };
 use simulator::{Options, Prints, Seeding};
 use testkit::wait_for;
@@ -157,5 +157,96 @@ async fn an_outcome_is_told_once_to_the_followers_of_each_wallet_that_hold_it_ov
         assert_eq!(resolved.payouts.iter().map(|p| p.per_share).sum::<Usdc>(), Usdc::from_units(1));
         assert_eq!(resolved.resolved_at, ends_at);
     }
+    world.simulator.stop().await;
+}
+
+/// The leader's holding of one token goes on as the other.
+fn migration(wallet: Address, of: &MarketFacts, from: usize, to: usize) -> PositionChanged {
+    let delta = TokenDelta {
+        asset: of.tokens[from].asset.clone(),
+        shares: Shares::ZERO,
+        cost: Usdc::ZERO,
+        becomes: Some(of.tokens[to].asset.clone()),
+    };
+    PositionChanged {
+        wallet,
+        kind: ChangeKind::Migration,
+        tx: TxHash::from_bytes([9; 32]),
+        condition_id: of.condition_id,
+        deltas: vec![delta],
+        changed_at: Timestamp::from_secs(1_000_000),
+        observed_at: Timestamp::from_secs(1_000_001),
+        facts: None,
+        books: Vec::new(),
+    }
+}
+
+/// Lets the venue trade until the token was marked so often.
+async fn trades_until_marked(world: &World, venue_clock: &VirtualClock, asset: &AssetId, times: usize) {
+    wait_for("marks of what trades", DEADLINE, async || {
+        venue_clock.advance(Duration::from_millis(500));
+        marks_of(world, asset).await.len() >= times
+    })
+    .await;
+}
+
+/// No order names the new id: what is told of the leader's holding says under which id the price is to be looked for.
+#[tokio::test]
+async fn a_token_that_goes_on_under_another_id_is_marked_under_that_one_and_no_longer_under_the_former() {
+    let (world, venue_clock, leader) = lively().await;
+    let (_, market) = markets(&world, leader).await;
+    let [former, current] = [0, 1].map(|n| market.tokens[n].asset.clone());
+    world.put_order(&fill(1, leader, &market, 0, Side::Buy)).await;
+    let (_, run) = world.run();
+    marked(&world, &former, 1).await;
+    assert_eq!(marks_of(&world, &current).await, []);
+
+    world.put_change(&migration(leader, &market, 0, 1), world.clock.now()).await;
+    marked(&world, &current, 1).await;
+    // A round that marked the new id has no eye for the former any more.
+    let before = marks_of(&world, &former).await.len();
+    trades_until_marked(&world, &venue_clock, &current, 5).await;
+    assert_eq!(marks_of(&world, &former).await.len(), before);
+    run.abort();
+    let _ = run.await;
+
+    // A restart knows it from the log.
+    let known = marks_of(&world, &current).await.len();
+    let (stop, run) = world.run();
+    trades_until_marked(&world, &venue_clock, &current, known + 2).await;
+    assert_eq!(marks_of(&world, &former).await.len(), before);
+    // Sold under the new id: held no more. A round that knows that marks what was bought after it.
+    world.put_order(&fill(2, leader, &market, 1, Side::Sell)).await;
+    let (other, _) = markets(&world, leader).await;
+    assert_ne!(other.condition_id, market.condition_id);
+    world.put_order(&fill(3, leader, &other, 0, Side::Buy)).await;
+    marked(&world, &other.tokens[0].asset, 1).await;
+    let sold = marks_of(&world, &current).await.len();
+    trades_until_marked(&world, &venue_clock, &other.tokens[0].asset, 3).await;
+    assert_eq!(
+        (marks_of(&world, &current).await.len(), marks_of(&world, &former).await.len()),
+        (sold, before)
+    );
+    stop.request();
+    run.await.unwrap().unwrap();
+    world.simulator.stop().await;
+}
+
+/// Told longer ago than fills are remembered, of something that is still held.
+#[tokio::test]
+async fn a_restart_knows_under_which_id_a_token_went_on_long_ago() {
+    let (world, venue_clock, leader) = lively().await;
+    let (_, market) = markets(&world, leader).await;
+    let [former, current] = [0, 1].map(|n| market.tokens[n].asset.clone());
+    let long_ago = world.clock.now().minus(Duration::from_secs(30 * 24 * 3600));
+    world.put_change(&migration(leader, &market, 0, 1), long_ago).await;
+    world.put_order(&fill(1, leader, &market, 0, Side::Buy)).await;
+    let (stop, run) = world.run();
+    marked(&world, &current, 1).await;
+    let before = marks_of(&world, &former).await.len();
+    trades_until_marked(&world, &venue_clock, &current, 4).await;
+    assert_eq!(marks_of(&world, &former).await.len(), before);
+    stop.request();
+    run.await.unwrap().unwrap();
     world.simulator.stop().await;
 }

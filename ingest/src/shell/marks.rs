@@ -2,18 +2,23 @@
 //! follow: so that what closes a position without its leader is decided from the same log.
 //!
 //! One task for all partitions of this member. It learns from `orders` what is held, from the start of the partition
-//! on: a restart knows it again without having kept anything.
+//! on, and from `fills` what has ended and which tokens go on under another id: a restart knows it again without having kept
+//! anything. The last days of `fills` are read before anything is sampled, what is older beside the samples: as far back as
+//! something is held that was bought then.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ops::Range,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use eventlog::{LogError, Offset, TopicPartition};
+use eventlog::{LogError, Offset, Stored, TopicPartition, event::CE_TYPE};
 use schemas::{
     Address, AssetId, ConditionId, Price, Timestamp, Usdc,
-    events::{FillsEvent, OrdersEvent, Payout, TokenMarked, TokenResolved},
+    avro::Event as _,
+    codec::Codec,
+    events::{FillsEvent, OrdersEvent, Payout, PositionChanged, TokenMarked, TokenResolved},
     money::ONE,
     topics::Topic,
 };
@@ -29,6 +34,10 @@ use crate::core::{
 const TICK: Duration = Duration::from_secs(1);
 /// Records a read.
 const BATCH: usize = 2_000;
+/// Reads of older records in a turn.
+const OLDER: usize = 5;
+/// Clocks may differ by so much.
+const SKEW: Duration = Duration::from_secs(3600);
 /// Tokens in one question for books.
 const BOOKS: usize = 200;
 /// Between two questions to the venue.
@@ -53,11 +62,38 @@ impl Owned {
     }
 }
 
-/// One partition's orders, as far as they are read.
+/// One partition's orders and fills, as far as they are read.
 #[derive(Debug)]
 struct Part {
-    next: Offset,
+    orders: Offset,
+    fills: Offset,
+    /// What of older fills is still to be read.
+    older: Range<Offset>,
     held: Held,
+}
+
+/// The records of `fills` that say something of what is held. The others, by far the most, are passed over by their header.
+const OF_FILLS: [&str; 2] = [TokenResolved::NAME, PositionChanged::NAME];
+
+/// Takes a record of `fills`. What cannot be read is decide's to report.
+fn take(held: &mut Held, codec: &Codec, stored: &Stored) {
+    let kind = stored.record.header(CE_TYPE).and_then(|value| std::str::from_utf8(value).ok());
+    let name = kind.and_then(|kind| kind.strip_prefix("polymirror."));
+    if name.is_some_and(|name| !OF_FILLS.contains(&name)) {
+        return;
+    }
+    match stored.record.value.as_deref().map(|v| codec.decode::<FillsEvent>(v)) {
+        Some(Ok(FillsEvent::TokenResolved(resolved))) => {
+            held.resolved(resolved.wallet, resolved.condition_id)
+        }
+        Some(Ok(FillsEvent::PositionChanged(changed))) => held.changed(stored.offset, changed),
+        _ => {}
+    }
+}
+
+/// Its places: fills and orders.
+const fn places(partition: i32) -> (TopicPartition, TopicPartition) {
+    (TopicPartition::new(Topic::Fills, partition), TopicPartition::new(Topic::Orders, partition))
 }
 
 /// Best bid and best ask.
@@ -128,6 +164,7 @@ impl Marks {
                 None => self.begin(partition).await?,
             };
             let part = self.read_on(partition, part).await?;
+            let part = self.read_older(partition, part).await?;
             self.parts.insert(partition, part);
         }
         let now = self.ports.clock.now();
@@ -138,38 +175,42 @@ impl Marks {
         self.round(now).await
     }
 
-    /// What was resolved lately is not resolved again.
+    /// What was resolved lately is not resolved again, and what went on under another id is sampled under that one.
     async fn begin(&self, partition: i32) -> Result<Part, IngestError> {
-        let Ports { log, codec, clock, .. } = &self.ports;
-        let mut part = Part { next: Offset::ZERO, held: Held::default() };
-        let fills = TopicPartition::new(Topic::Fills, partition);
-        let end = log.settled_extent(fills).await?.end;
-        let mut from = log.offset_at(fills, clock.now().minus(MEMORY)).await?;
-        while from < end {
-            let batch = log.read(fills, from, BATCH).await?;
-            let Some(last) = batch.last() else { break };
-            from = last.offset.next();
-            for stored in &batch {
-                if let Some(Ok(FillsEvent::TokenResolved(resolved))) =
-                    stored.record.value.as_deref().map(|v| codec.decode::<FillsEvent>(v))
-                {
-                    part.held.resolved(resolved.wallet, resolved.condition_id);
-                }
-            }
-            tokio::task::yield_now().await;
+        let Ports { log, clock, .. } = &self.ports;
+        let (fills, orders) = places(partition);
+        // A predecessor's last records count.
+        log.settled_extent(fills).await?;
+        let lately = log.offset_at(fills, clock.now().minus(MEMORY)).await?;
+        let part = Part {
+            orders: log.extent(orders).await?.start,
+            fills: lately,
+            older: lately..lately,
+            held: Held::default(),
+        };
+        let mut part = self.read_on(partition, part).await?;
+        if let Some(since) = part.held.since() {
+            part.older.start = log.offset_at(fills, since.minus(SKEW)).await?.min(lately);
         }
-        let orders = TopicPartition::new(Topic::Orders, partition);
-        part.next = log.extent(orders).await?.start;
         Ok(part)
     }
 
     async fn read_on(&self, partition: i32, mut part: Part) -> Result<Part, LogError> {
         let Ports { log, codec, clock, .. } = &self.ports;
-        let at = TopicPartition::new(Topic::Orders, partition);
+        let (fills, orders) = places(partition);
         loop {
-            let batch = log.read(at, part.next, BATCH).await?;
+            let batch = log.read(fills, part.fills, BATCH).await?;
             let Some(last) = batch.last() else { break };
-            part.next = last.offset.next();
+            part.fills = last.offset.next();
+            for stored in &batch {
+                take(&mut part.held, codec, stored);
+            }
+            tokio::task::yield_now().await;
+        }
+        loop {
+            let batch = log.read(orders, part.orders, BATCH).await?;
+            let Some(last) = batch.last() else { break };
+            part.orders = last.offset.next();
             for stored in &batch {
                 // What cannot be read is decide's to report.
                 if let Some(Ok(OrdersEvent::OrderState(order))) =
@@ -179,6 +220,26 @@ impl Marks {
                 }
             }
             part.held.forget(clock.now());
+            tokio::task::yield_now().await;
+        }
+        Ok(part)
+    }
+
+    /// Some of what is older than the last days: there may be much of it, and what is known is sampled meanwhile.
+    async fn read_older(&self, partition: i32, mut part: Part) -> Result<Part, LogError> {
+        let Ports { log, codec, .. } = &self.ports;
+        let (fills, _) = places(partition);
+        for _ in 0..OLDER {
+            if part.older.is_empty() {
+                break;
+            }
+            let batch = log.read(fills, part.older.start, BATCH).await?;
+            let Some(last) = batch.last() else { break };
+            part.older.start = last.offset.next();
+            // What lies beyond is known already, and changes nothing.
+            for stored in &batch {
+                take(&mut part.held, codec, stored);
+            }
             tokio::task::yield_now().await;
         }
         Ok(part)

@@ -149,6 +149,14 @@ impl World {
         assert!(matches!(self.log.append(vec![Append { to, record }]).await, Written::Done(_)));
     }
 
+    /// Puts a change of a wallet's position into `fills`, recorded at that time.
+    pub async fn put_change(&self, changed: &PositionChanged, at: Timestamp) {
+        let key = changed.wallet.to_string();
+        let to = self.log.manifest().place(Topic::Fills, key.as_bytes());
+        let (record, _) = eventlog::event::record(&self.codec, &key, changed, at, None).unwrap();
+        assert!(matches!(self.log.append(vec![Append { to, record }]).await, Written::Done(_)));
+    }
+
     /// All of `fills`.
     pub async fn events(&self) -> Vec<FillsEvent> {
         let mut out = Vec::new();
