@@ -14,6 +14,7 @@ use std::{
 };
 
 use eventlog::{LogError, Offset, Stored, TopicPartition, event::CE_TYPE};
+use runtime::Stop;
 use schemas::{
     Address, AssetId, ConditionId, Price, Timestamp, Usdc,
     avro::Event as _,
@@ -84,7 +85,7 @@ fn take(held: &mut Held, codec: &Codec, stored: &Stored) {
     }
     match stored.record.value.as_deref().map(|v| codec.decode::<FillsEvent>(v)) {
         Some(Ok(FillsEvent::TokenResolved(resolved))) => {
-            held.resolved(resolved.wallet, resolved.condition_id)
+            held.resolved(resolved.wallet, resolved.condition_id);
         }
         Some(Ok(FillsEvent::PositionChanged(changed))) => held.changed(stored.offset, changed),
         _ => {}
@@ -106,6 +107,7 @@ pub struct Marks {
     markets: Arc<Markets>,
     owned: Owned,
     every: Duration,
+    stop: Stop,
     parts: BTreeMap<i32, Part>,
     marked: BTreeMap<(Address, AssetId), Top>,
     sampled_at: Option<Timestamp>,
@@ -120,6 +122,7 @@ impl Marks {
         markets: Arc<Markets>,
         owned: Owned,
         every: Duration,
+        stop: Stop,
     ) -> Self {
         Self {
             ports: ports.clone(),
@@ -127,6 +130,7 @@ impl Marks {
             markets,
             owned,
             every,
+            stop,
             parts: BTreeMap::new(),
             marked: BTreeMap::new(),
             sampled_at: None,
@@ -134,12 +138,12 @@ impl Marks {
         }
     }
 
-    /// Goes on until it is dropped.
+    /// Goes on until the stage is asked to stop, or it is dropped.
     ///
     /// # Errors
     /// A log that cannot be used any more. Trouble with the venue is waited out.
     pub async fn run(mut self) -> Result<(), IngestError> {
-        loop {
+        while !self.stop.is_requested() {
             match self.turn().await {
                 Ok(()) => {}
                 Err(IngestError::Log(error)) if error.is_transient() => {
@@ -153,6 +157,7 @@ impl Marks {
             }
             self.ports.clock.sleep(TICK.min(self.every)).await;
         }
+        Ok(())
     }
 
     async fn turn(&mut self) -> Result<(), IngestError> {
@@ -166,6 +171,10 @@ impl Marks {
             let part = self.read_on(partition, part).await?;
             let part = self.read_older(partition, part).await?;
             self.parts.insert(partition, part);
+        }
+        // What is read in part is not known yet.
+        if self.stop.is_requested() {
+            return Ok(());
         }
         let now = self.ports.clock.now();
         if self.sampled_at.is_some_and(|at| now.since(at) < self.every) {
@@ -198,7 +207,7 @@ impl Marks {
     async fn read_on(&self, partition: i32, mut part: Part) -> Result<Part, LogError> {
         let Ports { log, codec, clock, .. } = &self.ports;
         let (fills, orders) = places(partition);
-        loop {
+        while !self.stop.is_requested() {
             let batch = log.read(fills, part.fills, BATCH).await?;
             let Some(last) = batch.last() else { break };
             part.fills = last.offset.next();
@@ -207,7 +216,7 @@ impl Marks {
             }
             tokio::task::yield_now().await;
         }
-        loop {
+        while !self.stop.is_requested() {
             let batch = log.read(orders, part.orders, BATCH).await?;
             let Some(last) = batch.last() else { break };
             part.orders = last.offset.next();
@@ -230,7 +239,7 @@ impl Marks {
         let Ports { log, codec, .. } = &self.ports;
         let (fills, _) = places(partition);
         for _ in 0..OLDER {
-            if part.older.is_empty() {
+            if part.older.is_empty() || self.stop.is_requested() {
                 break;
             }
             let batch = log.read(fills, part.older.start, BATCH).await?;

@@ -130,7 +130,8 @@ pub async fn run(ports: Ports, settings: Settings, stop: Stop) -> Result<(), Ing
     let publisher = Publisher::new(&ports);
     let markets = Arc::new(Markets::new(&ports, publisher.clone()));
     let told = Owned::default();
-    let marks = Marks::new(&ports, publisher.clone(), markets.clone(), told.clone(), settings.marks_every);
+    let every = settings.marks_every;
+    let marks = Marks::new(&ports, publisher.clone(), markets.clone(), told.clone(), every, stop.clone());
     let mut beside = JoinSet::new();
     beside.spawn(marks.run());
     let mut stage = Stage {
