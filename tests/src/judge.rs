@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use schemas::{Address, AssetId, Side, TxHash};
+use schemas::{Address, AssetId, OrderStatus, Side, TxHash, codec::Codec, events::OrdersEvent};
 use simulator::OrderView;
 use sqlx::{PgPool, Row};
 
@@ -68,6 +68,10 @@ pub struct Attempted {
     pub on_paper: bool,
     pub order_id: Option<String>,
     pub sent: bool,
+    /// The venue said that it has it, or was seen to have it.
+    pub answered: bool,
+    /// Nobody knew at some time whether the venue has it.
+    pub doubted: bool,
     pub cancel_asked: bool,
     pub note: Option<String>,
 }
@@ -76,24 +80,45 @@ pub struct Attempted {
 pub async fn attempts(admin: &PgPool) -> Vec<Attempted> {
     let rows = sqlx::query(
         "select billing_account_id::text, idempotency_key, attempt, status, order_id, sent_at is not null,
-             cancel_asked_at is not null, note, mode = 'paper'
+             cancel_asked_at is not null, note, mode = 'paper', answered_at is not null
          from execution.orders",
     )
     .fetch_all(admin)
     .await
     .unwrap();
+    let doubted = doubted(admin).await;
     rows.iter()
-        .map(|row| Attempted {
-            account: row.get(0),
-            key: row.get(1),
-            attempt: row.get(2),
-            status: row.get(3),
-            order_id: row.get(4),
-            sent: row.get(5),
-            cancel_asked: row.get(6),
-            note: row.get(7),
-            on_paper: row.get(8),
+        .map(|row| {
+            let name: (String, String, i32) = (row.get(0), row.get(1), row.get(2));
+            Attempted {
+                doubted: doubted.contains(&name),
+                account: name.0,
+                key: name.1,
+                attempt: name.2,
+                status: row.get(3),
+                order_id: row.get(4),
+                sent: row.get(5),
+                answered: row.get(9),
+                cancel_asked: row.get(6),
+                note: row.get(7),
+                on_paper: row.get(8),
+            }
         })
+        .collect()
+}
+
+/// The attempts of which nobody knew at some time whether they landed, by every step that was told: account, key, number.
+async fn doubted(admin: &PgPool) -> BTreeSet<(String, String, i32)> {
+    let codec = Codec::bundled().unwrap();
+    let told: Vec<Vec<u8>> =
+        sqlx::query_scalar("select value from execution.outbox").fetch_all(admin).await.unwrap();
+    told.iter()
+        .filter_map(|value| match codec.decode::<OrdersEvent>(value) {
+            Ok(OrdersEvent::OrderState(state)) => Some(state),
+            _ => None,
+        })
+        .filter(|state| state.status == OrderStatus::Unknown)
+        .map(|s| (s.billing_account_id.to_string(), s.idempotency_key.to_string(), s.attempt))
         .collect()
 }
 
@@ -196,8 +221,10 @@ pub fn every_order_is_placed_once(
     }
     for attempt in attempts {
         let there = attempt.order_id.as_ref().is_some_and(|id| at_venue.contains_key(id));
-        // A cancel that comes while an order waits for its turn ends it before it was ever sent.
-        let withdrawn = attempt.status == "cancelled" && attempt.cancel_asked && !attempt.sent;
+        // A cancel that comes while an order waits for its turn ends it before it was ever taken: it was not sent, or the
+        // venue said each time that it should come back later.
+        let withdrawn =
+            attempt.status == "cancelled" && attempt.cancel_asked && !attempt.answered && !attempt.doubted;
         // A due that another close sold is told by a row that was never an order.
         let sold_by_another = attempt.note.as_deref().is_some_and(|note| note.starts_with("sold_by:"));
         let only_told = sold_by_another && attempt.order_id.is_none() && !attempt.sent;
@@ -430,4 +457,49 @@ pub async fn fidelity(admin: &PgPool) -> BTreeMap<String, BTreeMap<String, usize
         out.entry(row.get(0)).or_default().insert(row.get(1), count);
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An order that the venue does not have, cancelled on request: judged beside the decision that asked for it.
+    fn judged(change: impl Fn(&mut Attempted)) -> std::thread::Result<()> {
+        let (account, key) = ("a".to_owned(), "k".to_owned());
+        let decided = Decided {
+            account: account.clone(),
+            wallet: Address::from_bytes([1; 20]),
+            fill: None,
+            key: key.clone(),
+            revision: 1,
+            outcome: "placed".to_owned(),
+            reason: "ok".to_owned(),
+            wants_order: true,
+        };
+        let mut attempt = Attempted {
+            account,
+            key,
+            attempt: 0,
+            status: "cancelled".to_owned(),
+            on_paper: false,
+            order_id: Some("0x01".to_owned()),
+            sent: true,
+            answered: false,
+            doubted: false,
+            cancel_asked: true,
+            note: None,
+        };
+        change(&mut attempt);
+        std::panic::catch_unwind(|| every_order_is_placed_once(&[decided], &[attempt], &BTreeSet::new(), &[]))
+    }
+
+    #[test]
+    fn only_what_was_never_taken_for_certain_may_be_missing_at_the_venue() {
+        assert!(judged(|_| {}).is_ok(), "sent, and told each time to come back later");
+        assert!(judged(|a| a.sent = false).is_ok());
+        assert!(judged(|a| a.doubted = true).is_err(), "it may have landed");
+        assert!(judged(|a| a.answered = true).is_err(), "it was there");
+        assert!(judged(|a| a.cancel_asked = false).is_err(), "nobody asked for it");
+        assert!(judged(|a| a.status = "open".to_owned()).is_err());
+    }
 }
