@@ -25,8 +25,9 @@ use sqlx::{PgPool, Row};
 use system_tests::install::{Install, LogKind};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_polymirror-under-test");
-/// Orders of the first seconds are not counted: connections are made, pages are faulted in.
-const WARM_UP: Duration = Duration::from_secs(15);
+/// Orders of the first half minute are not counted: connections are made, pages are faulted in, and the approvals of every
+/// wallet are looked for once, before its first order; those of a hundred take some 20 s, as often as the venue lets us ask.
+const WARM_UP: Duration = Duration::from_secs(30);
 const MEASURED: Duration = Duration::from_secs(45);
 
 /// The simulator as a process; killed when dropped.

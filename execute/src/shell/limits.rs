@@ -1,7 +1,7 @@
 //! How often the venue may be asked about our orders: its limits are for the whole process (`venue.md` 7).
 //!
-//! Urgent questions and those about resting orders have buckets of their own. However many orders rest, an urgent question
-//! finds its tokens; and however much is urgent, resting orders keep theirs.
+//! Urgent questions and those that may wait have buckets of their own. However many orders rest and balances are read, an
+//! urgent question finds its tokens; and however much is urgent, what may wait keeps its own.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -22,7 +22,7 @@ pub enum Route {
     Trades,
     /// `GET /data/orders`: 500 in 10 s. Asked by streams alone, so that it has one bucket.
     OpenOrders,
-    /// `GET /balance-allowance`: 200 in 10 s.
+    /// `GET /balance-allowance`: 200 in 10 s. Urgent are the approvals that an order waits for.
     Balance,
 }
 
@@ -32,7 +32,7 @@ pub struct Limits {
     order: [Mutex<Bucket>; 2],
     trades: [Mutex<Bucket>; 2],
     open_orders: Mutex<Bucket>,
-    balance: Mutex<Bucket>,
+    balance: [Mutex<Bucket>; 2],
 }
 
 impl Default for Limits {
@@ -44,7 +44,8 @@ impl Default for Limits {
             // 10 x 24 + 90, and 10 x 8 + 40.
             trades: [bucket(24, 90), bucket(8, 40)],
             open_orders: bucket(30, 150),
-            balance: bucket(10, 80),
+            // 10 x 7 + 60, and 10 x 3 + 20.
+            balance: [bucket(7, 60), bucket(3, 20)],
         }
     }
 }
@@ -59,7 +60,7 @@ impl Limits {
             Route::Order => &self.order[lane],
             Route::Trades => &self.trades[lane],
             Route::OpenOrders => &self.open_orders,
-            Route::Balance => &self.balance,
+            Route::Balance => &self.balance[lane],
         }
     }
 
@@ -110,7 +111,7 @@ mod tests {
             (both(Route::Order), 900),
             (both(Route::Trades), 500),
             ([(Route::OpenOrders, Class::Resting); 2], 500),
-            ([(Route::Balance, Class::Urgent); 2], 200),
+            (both(Route::Balance), 200),
         ] {
             let most = most_in_ten_seconds(&routes);
             assert!(most * 10 <= limit * 9 + 10, "{routes:?}: {most} of {limit}");
@@ -119,18 +120,20 @@ mod tests {
     }
 
     #[test]
-    fn an_urgent_question_finds_its_token_however_many_orders_rest() {
-        let (limits, now) = (Limits::default(), Duration::from_secs(1));
-        while limits.may(Route::Order, Class::Resting, now) {}
-        for _ in 0..1_000 {
-            limits.take(Route::Order, Class::Resting, now);
+    fn an_urgent_question_finds_its_token_however_much_may_wait() {
+        for route in [Route::Order, Route::Trades, Route::Balance] {
+            let (limits, now) = (Limits::default(), Duration::from_secs(1));
+            while limits.may(route, Class::Resting, now) {}
+            for _ in 0..1_000 {
+                limits.take(route, Class::Resting, now);
+            }
+            assert_eq!(limits.take(route, Class::Urgent, now), Duration::ZERO, "{route:?}");
+            // And the other way round: what rests is looked at however much is urgent.
+            let limits = Limits::default();
+            for _ in 0..10_000 {
+                limits.take(route, Class::Urgent, now);
+            }
+            assert!(limits.may(route, Class::Resting, now), "{route:?}");
         }
-        assert_eq!(limits.take(Route::Order, Class::Urgent, now), Duration::ZERO);
-        // And the other way round: what rests is looked at however much is urgent.
-        let limits = Limits::default();
-        for _ in 0..10_000 {
-            limits.take(Route::Order, Class::Urgent, now);
-        }
-        assert!(limits.may(Route::Order, Class::Resting, now));
     }
 }
