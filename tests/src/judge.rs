@@ -57,6 +57,19 @@ fn fill_of(fill_id: &str) -> Option<FillKey> {
         .map(|side| (tx.parse::<TxHash>().unwrap(), asset.parse::<AssetId>().unwrap(), side))
 }
 
+/// How far an attempt came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// It was never sent.
+    Unsent,
+    /// It was sent, and the venue said each time that it should come back later.
+    PutOff,
+    /// Nobody knew at some time whether the venue has it.
+    Doubted,
+    /// The venue said that it has it, or was seen to have it.
+    Answered,
+}
+
 /// An attempt as execute's ledger holds it.
 #[derive(Debug, Clone)]
 pub struct Attempted {
@@ -67,11 +80,7 @@ pub struct Attempted {
     /// Filled from the recorded book: nothing of it is ever sent.
     pub on_paper: bool,
     pub order_id: Option<String>,
-    pub sent: bool,
-    /// The venue said that it has it, or was seen to have it.
-    pub answered: bool,
-    /// Nobody knew at some time whether the venue has it.
-    pub doubted: bool,
+    pub reach: Reach,
     pub cancel_asked: bool,
     pub note: Option<String>,
 }
@@ -79,8 +88,9 @@ pub struct Attempted {
 /// Every attempt of the ledger.
 pub async fn attempts(admin: &PgPool) -> Vec<Attempted> {
     let rows = sqlx::query(
-        "select billing_account_id::text, idempotency_key, attempt, status, order_id, sent_at is not null,
-             cancel_asked_at is not null, note, mode = 'paper', answered_at is not null
+        "select billing_account_id::text, idempotency_key, attempt, status, order_id, sent_at is not null as sent,
+             cancel_asked_at is not null as cancel_asked, note, mode = 'paper' as on_paper,
+             answered_at is not null as answered
          from execution.orders",
     )
     .fetch_all(admin)
@@ -90,18 +100,22 @@ pub async fn attempts(admin: &PgPool) -> Vec<Attempted> {
     rows.iter()
         .map(|row| {
             let name: (String, String, i32) = (row.get(0), row.get(1), row.get(2));
+            let reach = match (row.get("answered"), doubted.contains(&name), row.get("sent")) {
+                (true, ..) => Reach::Answered,
+                (_, true, _) => Reach::Doubted,
+                (.., true) => Reach::PutOff,
+                _ => Reach::Unsent,
+            };
             Attempted {
-                doubted: doubted.contains(&name),
                 account: name.0,
                 key: name.1,
                 attempt: name.2,
                 status: row.get(3),
                 order_id: row.get(4),
-                sent: row.get(5),
-                answered: row.get(9),
-                cancel_asked: row.get(6),
-                note: row.get(7),
-                on_paper: row.get(8),
+                reach,
+                cancel_asked: row.get("cancel_asked"),
+                note: row.get("note"),
+                on_paper: row.get("on_paper"),
             }
         })
         .collect()
@@ -223,11 +237,11 @@ pub fn every_order_is_placed_once(
         let there = attempt.order_id.as_ref().is_some_and(|id| at_venue.contains_key(id));
         // A cancel that comes while an order waits for its turn ends it before it was ever taken: it was not sent, or the
         // venue said each time that it should come back later.
-        let withdrawn =
-            attempt.status == "cancelled" && attempt.cancel_asked && !attempt.answered && !attempt.doubted;
+        let never_taken = matches!(attempt.reach, Reach::Unsent | Reach::PutOff);
+        let withdrawn = attempt.status == "cancelled" && attempt.cancel_asked && never_taken;
         // A due that another close sold is told by a row that was never an order.
         let sold_by_another = attempt.note.as_deref().is_some_and(|note| note.starts_with("sold_by:"));
-        let only_told = sold_by_another && attempt.order_id.is_none() && !attempt.sent;
+        let only_told = sold_by_another && attempt.order_id.is_none() && attempt.reach == Reach::Unsent;
         let landed = !withdrawn
             && !only_told
             && ["open", "partially_filled", "matched", "filled", "cancelled"]
@@ -483,9 +497,7 @@ mod tests {
             status: "cancelled".to_owned(),
             on_paper: false,
             order_id: Some("0x01".to_owned()),
-            sent: true,
-            answered: false,
-            doubted: false,
+            reach: Reach::PutOff,
             cancel_asked: true,
             note: None,
         };
@@ -496,9 +508,9 @@ mod tests {
     #[test]
     fn only_what_was_never_taken_for_certain_may_be_missing_at_the_venue() {
         assert!(judged(|_| {}).is_ok(), "sent, and told each time to come back later");
-        assert!(judged(|a| a.sent = false).is_ok());
-        assert!(judged(|a| a.doubted = true).is_err(), "it may have landed");
-        assert!(judged(|a| a.answered = true).is_err(), "it was there");
+        assert!(judged(|a| a.reach = Reach::Unsent).is_ok());
+        assert!(judged(|a| a.reach = Reach::Doubted).is_err(), "it may have landed");
+        assert!(judged(|a| a.reach = Reach::Answered).is_err(), "it was there");
         assert!(judged(|a| a.cancel_asked = false).is_err(), "nobody asked for it");
         assert!(judged(|a| a.status = "open".to_owned()).is_err());
     }
