@@ -685,6 +685,35 @@ async fn more_intents_than_may_wait_for_a_gate_are_gated_in_their_order() {
 }
 
 #[tokio::test]
+async fn a_gate_that_an_orders_news_overtook_tries_again_and_keeps_its_partition() {
+    let (world, tenant) = one();
+    let (gates, claims) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+    let executor = world.start_with({
+        let (gates, claims) = (gates.clone(), claims.clone());
+        move |store, _| {
+            store.on_call(Some(Arc::new(move |name| {
+                claims.fetch_add(u32::from(name == "claim"), Ordering::SeqCst);
+                if name == "gate" && gates.fetch_add(1, Ordering::SeqCst) % 4 != 3 {
+                    Fate::Overtaken
+                } else {
+                    Fate::Fine
+                }
+            })));
+        }
+    });
+    let claimed = world.log.manifest().partitions(schemas::topics::Topic::Intents);
+    for fill in 1..=3 {
+        let intent = tenant.buy(fill, "10", "0.50");
+        world.publish(intent.clone()).await;
+        world.until("it rests", SOON, || world.status(key(&intent)) == Some(OrderStatus::Open)).await;
+    }
+    assert!(gates.load(Ordering::SeqCst) >= 12);
+    assert_eq!(i64::from(claims.load(Ordering::SeqCst)), i64::from(claimed), "none was claimed again");
+    executor.stop(&world).await;
+    world.check();
+}
+
+#[tokio::test]
 async fn without_a_renewed_lease_nothing_is_sent() {
     let (world, tenant) = one();
     let deaf = Arc::new(AtomicBool::new(false));

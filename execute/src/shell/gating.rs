@@ -34,6 +34,8 @@ use crate::{
 
 /// Times a batch is prepared anew before the partition starts over.
 const PREPARE: usize = 3;
+/// Times a batch is tried again since an order that it is about was changed meanwhile.
+const AGAIN: usize = 10;
 /// Batches of intents that may wait for the gate before the log is read no further.
 const WAITING: usize = 4;
 
@@ -184,7 +186,7 @@ impl Gating {
             now: stage.clock.now(),
             served: stage.venues.modes(),
         };
-        let mut prepared = 0;
+        let (mut prepared, mut overtaken) = (0, 0);
         let gated = loop {
             match stage.store.gate(batch(), &stage.keyring).await {
                 Err(StoreError::NotLoaded) if prepared < PREPARE => {
@@ -197,6 +199,9 @@ impl Gating {
                         done = provision::prepare(stage, &of) => done?,
                     }
                 }
+                // What the venue said of an order was written down first, and nothing of the batch was: it is decided anew. To
+                // start over would make every order that is on its way one of which nobody knows.
+                Err(StoreError::Changed(_)) if overtaken < AGAIN => overtaken += 1,
                 gated => break gated?,
             }
         };

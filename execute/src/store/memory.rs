@@ -46,6 +46,8 @@ use crate::core::{
 pub enum Fate {
     /// It is done and answered.
     Fine,
+    /// It has no effect: an order that it is about was changed meanwhile.
+    Overtaken,
     /// It has no effect, and its answer is lost.
     LostBefore,
     /// It is done, and its answer is lost.
@@ -54,6 +56,15 @@ pub enum Fate {
     DiesBefore,
     /// The caller never hears of it again, and it is done: the process died after it.
     DiesAfter,
+}
+
+/// The key of no attempt.
+const fn nobody() -> AttemptKey {
+    AttemptKey {
+        billing_account_id: BillingAccountId::from_uuid(uuid::Uuid::nil()),
+        idempotency_key: IdempotencyKey::from_bytes([0; 32]),
+        attempt: 0,
+    }
 }
 
 /// Says what becomes of the next call of that name.
@@ -224,6 +235,7 @@ impl MemoryStore {
         let fate = hook.map_or(Fate::Fine, |hook| hook(name));
         let lost = || StoreError::Unreachable("the answer was lost".to_owned());
         match fate {
+            Fate::Overtaken => return Err(StoreError::Changed(nobody())),
             Fate::LostBefore => return Err(lost()),
             Fate::DiesBefore => std::future::pending().await,
             Fate::Fine | Fate::LostAfter | Fate::DiesAfter => {}
@@ -241,7 +253,7 @@ impl MemoryStore {
         match fate {
             Fate::LostAfter => return Err(lost()),
             Fate::DiesAfter => std::future::pending().await,
-            Fate::Fine | Fate::LostBefore | Fate::DiesBefore => {}
+            Fate::Fine | Fate::Overtaken | Fate::LostBefore | Fate::DiesBefore => {}
         }
         tokio::task::yield_now().await;
         answer
