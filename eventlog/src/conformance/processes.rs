@@ -9,36 +9,34 @@ use super::{
     worker::{Job, Worker, digest},
 };
 
+/// How many records of each partition come at a time while workers die, and how soon the next.
+const MORE: usize = 2;
+const SOON: Duration = Duration::from_millis(50);
+
 /// Worker processes that copy `fills` to `decisions` are killed with SIGKILL again and again, in the middle of
 /// whatever they do: afterwards every record was copied exactly once, in order.
 pub async fn killed_workers_lose_and_double_nothing(h: &dyn Harness) {
     let (place, log) = fresh_log(h).await;
-    let each = 400;
-    for partition in 0..4 {
-        append_numbered(&*log, at(Topic::Fills, partition), 0..each).await;
-    }
+    let mut total = 0;
     let job = Job::Copy { group: "killed".into(), max: 3 };
     // Two share the work; the one that copied something dies, and another takes its place.
     let mut workers = vec![Worker::start(h, &place, job.clone()), Worker::start(h, &place, job.clone())];
     for round in 0..5 {
         let mut dying = workers.remove(0);
-        // At another moment of its work each time.
-        let mut seen = 0;
-        testkit::wait_for("the worker to copy something", h.patience(), || {
+        // At another moment of its work each time. There is always more of that, so that it never finds all done by others.
+        let begun = std::time::Instant::now();
+        while dying.said.iter().filter(|l| l.starts_with("copied")).count() <= 3 + 2 * round {
+            assert!(begun.elapsed() < h.patience(), "the worker copied nothing: {:?}", dying.said);
+            for partition in 0..4 {
+                append_numbered(&*log, at(Topic::Fills, partition), total..total + MORE).await;
+            }
+            total += MORE;
+            tokio::time::sleep(SOON).await;
             dying.listen();
-            seen = dying.said.iter().filter(|l| l.starts_with("copied")).count();
-            let enough = seen > 3 + 2 * round;
-            async move { enough }
-        })
-        .await;
+        }
         dying.kill();
         workers.push(Worker::start(h, &place, job.clone()));
     }
-    // More arrives while they work.
-    for partition in 0..4 {
-        append_numbered(&*log, at(Topic::Fills, partition), each..each + 50).await;
-    }
-    let total = each + 50;
     testkit::wait_for("everything to be copied", h.patience(), || async {
         let mut copied = 0;
         for partition in 0..4 {
