@@ -1,5 +1,6 @@
 //! INSERT decides (`behaviour.md` 6.1): an order whose row another transaction wrote meanwhile is not placed, although
-//! the gate looked before and saw nothing. On real Postgres, the conflict is a real one.
+//! the gate looked before and saw nothing. And what another is just writing of a position is not passed over. On real
+//! Postgres, the conflict is a real one.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -18,7 +19,7 @@ use common::{
     ledger::{Held, Ledger},
 };
 use execute::{StoreError, store::Gated};
-use schemas::Side;
+use schemas::{IdempotencyKey, Side, events::MigrateIntent};
 use sqlx::{AssertSqlSafe, PgPool};
 
 #[tokio::test]
@@ -111,4 +112,49 @@ async fn a_due_that_another_writes_between_look_and_insert_is_due_once() {
         .await
         .unwrap();
     assert_eq!(sells, 0);
+}
+
+/// The first fill of a position is being written when its token goes on under another id: nobody sees the row of the position
+/// yet, and what filled is carried there all the same.
+#[tokio::test]
+async fn what_fills_while_its_token_goes_on_under_another_id_goes_there_too() {
+    let ledger = Ledger::postgres().await;
+    let Ledger::Postgres { admin, .. } = &ledger else { panic!("no database") };
+    let tenant = Tenant::new(1);
+    let keyring = keyring(&[(1, &tenant)]);
+    ledger.add(1, &tenant).await;
+    let mut held = Held::claim(&ledger, 0, "a").await;
+    let buy = held.place(tenant.buy(1, "10", "0.40"), &keyring).await;
+    // A fill, as whoever follows the order writes it: first the position, then the order.
+    let mut step = admin.begin().await.unwrap();
+    sqlx::query(
+        "insert into execution.positions select billing_account_id, target_id, held_as, mode, condition_id,
+             4000000, 1600000, created_at from execution.orders",
+    )
+    .execute(&mut *step)
+    .await
+    .unwrap();
+    sqlx::query("update execution.orders set revision = revision + 1, filled_shares = 4000000")
+        .execute(&mut *step)
+        .await
+        .unwrap();
+
+    let mut head = tenant.head(1, 1, 1, Side::Sell, 700);
+    let fill = format!("data-api:{}:{}:MIGRATION:1790000000", head.tx.unwrap(), head.asset);
+    (head.fill_id, head.tx) = (fill.parse().unwrap(), None);
+    head.idempotency_key = IdempotencyKey::of(head.target_id, &head.fill_id);
+    let becomes = common::asset(7, 1);
+    let migration = MigrateIntent { head, becomes: becomes.clone() };
+    let gate = tokio::spawn(async move { held.gate(vec![migration.into()], &keyring).await });
+    somebody_waits(admin, || gate.is_finished()).await;
+    step.commit().await.unwrap();
+    gate.await.unwrap().unwrap();
+
+    let stands: Vec<(String, i64)> =
+        sqlx::query_as("select asset, held from execution.positions where held <> 0")
+            .fetch_all(admin)
+            .await
+            .unwrap();
+    assert_eq!(stands, [(becomes.to_string(), 4_000_000)]);
+    assert_eq!(ledger.attempt(&buy).await.held_as, becomes);
 }

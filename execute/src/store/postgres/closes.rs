@@ -307,16 +307,25 @@ pub async fn carry(
          where billing_account_id = $1 and mode = $2 and target_id = $3 and becomes = $4",
     );
     led.execute(&mut *db).await.map_err(failed)?;
+    // A first fill that is being written is a row that nobody sees yet: one of the same key waits for it.
+    let place = named(
+        "insert into execution.positions as p
+             (billing_account_id, mode, target_id, asset, condition_id, held, cost, changed_at)
+         select $1, $2, $3, asset, $6, 0, 0, $7 from unnest(array[$4, $5]) t (asset) order by asset
+         on conflict (billing_account_id, target_id, asset, mode) do update set changed_at = p.changed_at",
+    );
+    place
+        .bind(migration.condition_id.to_string())
+        .bind(now.micros())
+        .execute(&mut *db)
+        .await
+        .map_err(failed)?;
     let moved = named(
-        "with old as (select held, cost, condition_id from execution.positions
-             where billing_account_id = $1 and mode = $2 and target_id = $3 and asset = $4 and asset <> $5 for update),
-         gone as (update execution.positions p set held = 0, cost = 0, changed_at = $6 from old
-             where p.billing_account_id = $1 and p.mode = $2 and p.target_id = $3 and p.asset = $4)
-         insert into execution.positions as p
-             (billing_account_id, target_id, asset, mode, condition_id, held, cost, changed_at)
-         select $1, $3, $5, $2, condition_id, held, cost, $6 from old
-         on conflict (billing_account_id, target_id, asset, mode) do update set
-             held = p.held + excluded.held, cost = p.cost + excluded.cost, changed_at = excluded.changed_at",
+        "with old as (select held, cost from execution.positions
+             where billing_account_id = $1 and mode = $2 and target_id = $3 and asset = $4)
+         update execution.positions p set held = case p.asset when $5 then p.held + old.held else 0 end,
+             cost = case p.asset when $5 then p.cost + old.cost else 0 end, changed_at = $6
+         from old where p.billing_account_id = $1 and p.mode = $2 and p.target_id = $3 and p.asset in ($4, $5)",
     );
     moved.bind(now.micros()).execute(&mut *db).await.map_err(failed)?;
     let held_as = named(
