@@ -45,6 +45,10 @@ use schemas::{
     topics::Topic,
 };
 
+/// The program's own.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Fills of one round, of so many wallets with a follower each.
 const FILLS: usize = 20_000;
 const WALLETS: u8 = 20;

@@ -31,6 +31,9 @@ use crate::{
     stages::Shared,
 };
 
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Parses the command line, runs the command, and turns its end into an exit code. One clear line for whatever
 /// went wrong.
 pub fn main() -> ExitCode {
