@@ -311,6 +311,32 @@ async fn orders_of_a_tenant_go_out_in_order_and_tenants_do_not_wait_for_each_oth
 }
 
 #[tokio::test]
+async fn a_tenants_next_order_does_not_wait_until_an_answer_is_written_down() {
+    let (world, tenant) = one();
+    let deaf = Arc::new(AtomicBool::new(true));
+    let executor = world.start_with({
+        let deaf = deaf.clone();
+        move |store, _| {
+            store.on_call(Some(Arc::new(move |name| {
+                if name == "record" && deaf.load(Ordering::SeqCst) { Fate::LostBefore } else { Fate::Fine }
+            })));
+        }
+    });
+    let intents: Vec<_> = (0..20).map(|fill| tenant.buy(fill, "10", "0.10")).collect();
+    for intent in &intents {
+        world.publish(intent.clone()).await;
+    }
+    world.until("all are at the venue", SOON, || world.venue.posts().len() == 20).await;
+    let all = |status| intents.iter().all(|i| world.status(key(i)) == Some(status));
+    assert!(all(OrderStatus::Reserved), "nothing was written down yet");
+    deaf.store(false, Ordering::SeqCst);
+    world.until("all rest", SOON, || all(OrderStatus::Open)).await;
+    assert_eq!(world.venue.posts().len(), 20, "none went twice");
+    executor.stop(&world).await;
+    world.check();
+}
+
+#[tokio::test]
 async fn a_cancel_cancels_what_rests_and_a_fill_stays_a_fill() {
     let (world, tenant) = one();
     let executor = world.start();

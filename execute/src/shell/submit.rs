@@ -1,5 +1,9 @@
 //! Sends what is committed: the stored bytes and no others, in order per tenant, concurrently across tenants, under an
 //! unexpired lease, and only while the order is still wanted (`behaviour.md` 6.3).
+//!
+//! A tenant's next order goes once the venue has answered the one before. It does not wait for that answer to be written
+//! down: a leader's trade comes in up to twenty fills at once, and the last of them would wait for all those writes. What
+//! a crash leaves unwritten are reserved rows, which whoever comes next asks the venue about.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -21,9 +25,19 @@ use crate::core::{Attempt, Event, follow::may_send};
 struct Lane {
     queue: Mutex<VecDeque<Attempt>>,
     bucket: Mutex<Bucket>,
+    /// Held by whoever writes down an answer: in their order, and by one connection however many there are.
+    writing: tokio::sync::Mutex<()>,
 }
 
 impl Lane {
+    fn new(per_second: u32, burst: u32) -> Self {
+        Self {
+            queue: Mutex::default(),
+            bucket: Mutex::new(Bucket::new(per_second, burst)),
+            writing: tokio::sync::Mutex::default(),
+        }
+    }
+
     fn push(&self, attempt: Attempt) {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner).push_back(attempt);
     }
@@ -32,65 +46,94 @@ impl Lane {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
     }
 
-    fn is_empty(&self) -> bool {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
-    }
-
     fn token(&self, now: Duration) -> Duration {
         self.bucket.lock().unwrap_or_else(PoisonError::into_inner).take(now)
     }
 }
 
+/// A tenant's lane, and whether an order of it is being sent.
+struct Tenant {
+    lane: Arc<Lane>,
+    sends: bool,
+}
+
+/// What came of an order, still to be written down.
+struct Answer {
+    attempt: Attempt,
+    event: Event,
+}
+
+/// What ended.
+enum Done {
+    /// A tenant's order was sent as far as it can be for now: its next may go.
+    Sent(BillingAccountId, Option<Box<Answer>>),
+    /// An answer was written down.
+    Written,
+}
+
 /// Sends until asked to stop; then what is queued still goes.
 pub async fn run(desk: Desk, mut queue: mpsc::UnboundedReceiver<Attempt>, stop: Stop) {
-    let mut lanes: BTreeMap<BillingAccountId, (Arc<Lane>, bool)> = BTreeMap::new();
-    let mut running: FuturesUnordered<BoxFuture<'static, BillingAccountId>> = FuturesUnordered::new();
+    let mut tenants: BTreeMap<BillingAccountId, Tenant> = BTreeMap::new();
+    let mut running: FuturesUnordered<BoxFuture<'static, Done>> = FuturesUnordered::new();
     loop {
         let account = tokio::select! {
             biased;
-            Some(account) = running.next() => {
-                if let Some((_, active)) = lanes.get_mut(&account) {
-                    *active = false;
+            Some(done) = running.next() => {
+                let Done::Sent(account, answer) = done else { continue };
+                if let Some(tenant) = tenants.get_mut(&account) {
+                    tenant.sends = false;
+                    if let Some(answer) = answer {
+                        running.push(Box::pin(write_down(desk.clone(), tenant.lane.clone(), *answer)));
+                    }
                 }
                 account
             }
             Some(attempt) = queue.recv() => {
                 let account = attempt.billing_account_id;
                 let settings = &desk.stage.settings;
-                let (lane, _) = lanes.entry(account).or_insert_with(|| {
-                    let bucket = Bucket::new(settings.orders_per_second, settings.orders_burst);
-                    (Arc::new(Lane { queue: Mutex::default(), bucket: Mutex::new(bucket) }), false)
+                let tenant = tenants.entry(account).or_insert_with(|| Tenant {
+                    lane: Arc::new(Lane::new(settings.orders_per_second, settings.orders_burst)),
+                    sends: false,
                 });
-                lane.push(attempt);
+                tenant.lane.push(attempt);
                 account
             }
             () = stop.requested(), if running.is_empty() => return,
         };
-        if let Some((lane, active)) = lanes.get_mut(&account)
-            && !*active
-            && !lane.is_empty()
+        if let Some(tenant) = tenants.get_mut(&account)
+            && !tenant.sends
+            && let Some(attempt) = tenant.lane.pop()
         {
-            *active = true;
-            let (desk, lane) = (desk.clone(), lane.clone());
+            tenant.sends = true;
+            let (desk, lane) = (desk.clone(), tenant.lane.clone());
             running.push(Box::pin(async move {
-                while let Some(attempt) = lane.pop() {
-                    let key = attempt.key();
-                    send(&desk, &lane, attempt).await;
+                let key = attempt.key();
+                let answer = send(&desk, &lane, attempt).await;
+                if answer.is_none() {
                     desk.let_go(key);
                 }
-                account
+                Done::Sent(account, answer.map(Box::new))
             }));
         }
     }
 }
 
-/// Sends one attempt until the venue has said something about it, or its time is over.
-async fn send(desk: &Desk, lane: &Lane, attempt: Attempt) {
+/// Writes down what the venue said. Nobody else touches the attempt before that.
+async fn write_down(desk: Desk, lane: Arc<Lane>, answer: Answer) -> Done {
+    let _turn = lane.writing.lock().await;
+    let key = answer.attempt.key();
+    desk.insist(answer.attempt, &answer.event).await;
+    desk.let_go(key);
+    Done::Written
+}
+
+/// Sends one attempt until the venue has said something about it, or its time is over; what is to be written down of it.
+async fn send(desk: &Desk, lane: &Lane, attempt: Attempt) -> Option<Answer> {
     let clock = &desk.stage.clock;
     let mut attempt = attempt;
     loop {
         if desk.lease.is_lost() {
-            return;
+            return None;
         }
         if desk.hand.is_cancelled(attempt.key()) && attempt.cancel_asked_at.is_none() {
             match desk.reload(attempt.key()).await {
@@ -103,8 +146,7 @@ async fn send(desk: &Desk, lane: &Lane, attempt: Attempt) {
             }
         }
         if !may_send(&attempt, clock.now()) {
-            give_up(desk, attempt).await;
-            return;
+            return give_up(desk, attempt).await;
         }
         let wait = desk.lease.wait(clock.monotonic()).max(lane.token(clock.monotonic()));
         if !wait.is_zero() {
@@ -113,13 +155,13 @@ async fn send(desk: &Desk, lane: &Lane, attempt: Attempt) {
         let Some(keys) = provision::keys_of(&desk.stage, &attempt).await else {
             // Nobody can send it: it stays what it is, and the reconciler keeps asking.
             desk.look_again(&attempt).await;
-            return;
+            return None;
         };
         let (Some(exchange), Some(body), Some(id)) =
             (desk.stage.venues.exchange(attempt.mode), &attempt.body, attempt.order_id)
         else {
             desk.look_again(&attempt).await;
-            return;
+            return None;
         };
         // The last look before the bytes go: its time, its cancellation, and the right to send.
         let sent_at = clock.now();
@@ -128,7 +170,7 @@ async fn send(desk: &Desk, lane: &Lane, attempt: Attempt) {
         }
         if !desk.lease.allows(clock.monotonic()) {
             if desk.lease.is_lost() {
-                return;
+                return None;
             }
             // The database does not renew it: wait for it to answer, or for the partition to be lost.
             clock.sleep(desk.stage.settings.come_back).await;
@@ -142,29 +184,25 @@ async fn send(desk: &Desk, lane: &Lane, attempt: Attempt) {
             desk.reached(Step::Answered, &attempt, clock.now());
         }
         let pause = match &outcome {
-            SubmitOutcome::RetryLater { after, .. } => Some(after.unwrap_or(desk.stage.settings.come_back)),
-            _ => None,
+            SubmitOutcome::RetryLater { after, .. } => after.unwrap_or(desk.stage.settings.come_back),
+            _ => return Some(Answer { attempt, event: Event::Answered { sent_at, outcome } }),
         };
-        // Before anything else it is written down what the venue said.
-        let event = Event::Answered { sent_at, outcome };
+        // It was put off, and so is the tenant's next: first that is written down.
         let body = attempt.body.clone();
-        let Some(next) = desk.insist(attempt, &event).await else { return };
+        let next = desk.insist(attempt, &Event::Answered { sent_at, outcome }).await?;
         attempt = Attempt { body, ..next };
-        match pause {
-            // Also after a doubt: whether it may be sent again is asked above.
-            Some(pause) => clock.sleep(pause).await,
-            None => return,
-        }
+        // Also after a doubt: whether it may be sent again is asked above.
+        clock.sleep(pause).await;
     }
 }
 
 /// It will not be sent from here any more.
-async fn give_up(desk: &Desk, attempt: Attempt) {
+async fn give_up(desk: &Desk, attempt: Attempt) -> Option<Answer> {
     // What may have landed is not given up: the reconciler asks until it is known.
     if !matches!(attempt.status, OrderStatus::Reserved | OrderStatus::Submitted) {
         desk.look_again(&attempt).await;
-        return;
+        return None;
     }
     let event = if attempt.cancel_asked_at.is_some() { Event::CancelledUnsent } else { Event::NeverSent };
-    desk.insist(attempt, &event).await;
+    Some(Answer { attempt, event })
 }

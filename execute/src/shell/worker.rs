@@ -118,7 +118,8 @@ async fn work(
     let keeping = lease.keep(&*stage.store, &*stage.clock, settings.renew, settings.lease);
     let (sent, looked) = (Stop::new(), Stop::new());
     let working = async {
-        let sending = submit::run(desk.clone(), queue, sent.clone());
+        // What sends has a task of its own too: no order waits while others are looked at.
+        let sending = AbortOnDropHandle::new(tokio::spawn(submit::run(desk.clone(), queue, sent.clone())));
         let publishing = relay::run(desk.clone(), looked.clone());
         let following = async {
             let left = reconcile::recover(&desk).await?;
@@ -148,13 +149,11 @@ async fn work(
             tokio::try_join!(gating, beside).map(drop)
         };
         let sending = async {
-            sending.await;
+            let ended = sending.await;
             looked.request();
+            ended.map_err(|_| ExecuteError::Broken("sender"))
         };
-        tokio::try_join!(following, async {
-            tokio::join!(sending, publishing);
-            Ok(())
-        })?;
+        tokio::try_join!(following, async { tokio::join!(sending, publishing).0 })?;
         relay::drain(&desk, &mut std::collections::BTreeMap::new()).await
     };
     tokio::select! {
