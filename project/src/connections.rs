@@ -121,8 +121,12 @@ impl Connections {
             .username(role.name())
             .password(self.password(role)?.expose_secret())
             .application_name(&format!("polymirror-{role}"));
-        // A rebuild works between its statements; nobody else does.
-        Ok(if role == Role::Owner { options } else { pgpool::awake(options) })
+        Ok(match role {
+            // A rebuild works between its statements; nobody else does.
+            Role::Owner => options,
+            Role::Projector => pgpool::by_key(pgpool::awake(options)),
+            _ => pgpool::awake(options),
+        })
     }
 
     /// A pool of at most `size` connections of a role. The first is made now, so that a wrong URL or

@@ -1,6 +1,6 @@
 //! What the gate reads of the ledger: windows of the caps, positions, what is alive, and the attempts that a batch names.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 
 use schemas::{AssetId, BillingAccountId, ConditionId, Mode, Shares, TargetId, Timestamp, Usdc};
 use serde::Deserialize;
@@ -66,27 +66,32 @@ enum Entry {
     },
 }
 
-/// One statement, so that all of it is one picture: what filled is either still alive or in the position. (What a BUY
+/// One statement, so that all of it is one picture: what filled is either still alive or in the position. Sums are taken
+/// tenant by tenant (`lateral`), so that no plan begins with everybody's orders. (What a BUY
 /// can still cost stays far inside 64 bits: the constant caps hold limit times shares below 5 x 10^14.)
 macro_rules! ledger {
     () => {
         "
-    select jsonb_build_object('kind', 'window', 'billing_account_id', billing_account_id, 'mode', mode,
-        'day', sum(counted)::bigint, 'hour', count(*) filter (where created_at > $9)) as entry
-    from execution.orders
-    where billing_account_id = any($1) and side = 'BUY' and status not in ('denied', 'rejected') and created_at > $8
-    group by billing_account_id, mode
+    select jsonb_build_object('kind', 'window', 'billing_account_id', t.account, 'mode', t.mode,
+        'day', o.day, 'hour', o.hour) as entry
+    from unnest($1::uuid[], $2::text[]) t(account, mode) cross join lateral (
+        select sum(w.counted)::bigint as day, count(*) filter (where w.created_at > $10) as hour
+        from execution.orders w
+        where w.billing_account_id = t.account and w.mode = t.mode and w.created_at > $9
+            and w.side = 'BUY' and w.status not in ('denied', 'rejected')) o
+    where o.day is not null
     union all
-    select jsonb_build_object('kind', 'claimed', 'billing_account_id', b.billing_account_id, 'mode', b.mode,
-        'claimed', sum(o.counted)::bigint)
-    from execution.budgets b join execution.orders o using (billing_account_id, mode)
-    where b.billing_account_id = any($1) and b.balance is not null and o.side = 'BUY'
-        and o.status not in ('denied', 'rejected') and o.created_at > b.balance_at - 3600000000
-        and (not o.is_final or o.changed_at > b.balance_at or o.confirmed_shares < o.filled_shares)
-    group by b.billing_account_id, b.mode
+    select jsonb_build_object('kind', 'claimed', 'billing_account_id', t.account, 'mode', t.mode, 'claimed', o.claimed)
+    from unnest($1::uuid[], $2::text[]) t(account, mode)
+    join execution.budgets b on b.billing_account_id = t.account and b.mode = t.mode cross join lateral (
+        select sum(c.counted)::bigint as claimed from execution.orders c
+        where c.billing_account_id = b.billing_account_id and c.mode = b.mode and c.created_at > b.balance_at - 3600000000
+            and c.side = 'BUY' and c.status not in ('denied', 'rejected')
+            and (not c.is_final or c.changed_at > b.balance_at or c.confirmed_shares < c.filled_shares)) o
+    where b.balance is not null and o.claimed is not null
     union all
     select to_jsonb(p) || '{\"kind\": \"position\"}' from execution.positions p
-    join unnest($2::uuid[], $3::text[]) w(account, condition)
+    join unnest($3::uuid[], $4::text[]) w(account, condition)
         on p.billing_account_id = w.account and p.condition_id = w.condition
     union all
     select jsonb_build_object('kind', 'standing', 'billing_account_id', o.billing_account_id, 'mode', o.mode,
@@ -95,17 +100,17 @@ macro_rules! ledger {
         'pending', coalesce(sum((o.limit_price * greatest(o.shares - o.filled_shares, 0) + 999999) / 1000000)
             filter (where o.side = 'BUY'), 0)::bigint,
         'counted', coalesce(sum(greatest(o.counted - o.filled_usdc, 0)) filter (where o.side = 'BUY'), 0)::bigint)
-    from execution.orders o join unnest($2::uuid[], $3::text[]) w(account, condition)
+    from execution.orders o join unnest($3::uuid[], $4::text[]) w(account, condition)
         on o.billing_account_id = w.account and o.condition_id = w.condition
     where not o.is_final
     group by o.billing_account_id, o.mode, o.target_id, o.held_as, o.condition_id
     union all
     select jsonb_build_object('kind', 'named', 'order', to_jsonb(o)) from execution.orders o
-    join unnest($4::uuid[], $5::text[]) w(account, key)
+    join unnest($5::uuid[], $6::text[]) w(account, key)
         on o.billing_account_id = w.account and o.idempotency_key = w.key
     union all
     select jsonb_build_object('kind', 'named', 'order', to_jsonb(o)) from execution.orders o
-    join unnest($6::uuid[], $7::text[]) w(account, name)
+    join unnest($7::uuid[], $8::text[]) w(account, name)
         on o.billing_account_id = w.account and o.natural_key = w.name"
     };
 }
@@ -117,17 +122,17 @@ const LEDGER_OF_CLOSES: &str = concat!(
     "
     union all
     select jsonb_build_object('kind', 'named', 'order', to_jsonb(o)) from execution.orders o
-    join unnest($2::uuid[], $3::text[]) w(account, condition)
+    join unnest($3::uuid[], $4::text[]) w(account, condition)
         on o.billing_account_id = w.account and o.condition_id = w.condition
     where not o.is_final and (o.billing_account_id, o.mode, o.target_id, o.held_as) in
-        (select * from unnest($10::uuid[], $11::text[], $12::uuid[], $13::text[]))
+        (select * from unnest($11::uuid[], $12::text[], $13::uuid[], $14::text[]))
     union all
     select jsonb_build_object('kind', 'unconfirmed', 'billing_account_id', o.billing_account_id, 'mode', o.mode,
         'target_id', o.target_id, 'asset', o.held_as, 'shares', sum(o.filled_shares - o.confirmed_shares)::bigint)
-    from execution.orders o join unnest($2::uuid[], $3::text[]) w(account, condition)
+    from execution.orders o join unnest($3::uuid[], $4::text[]) w(account, condition)
         on o.billing_account_id = w.account and o.condition_id = w.condition
     where o.side = 'BUY' and o.confirmed_shares < o.filled_shares and (o.billing_account_id, o.mode, o.target_id, o.held_as)
-        in (select * from unnest($10::uuid[], $11::text[], $12::uuid[], $13::text[]))
+        in (select * from unnest($11::uuid[], $12::text[], $13::uuid[], $14::text[]))
     group by o.billing_account_id, o.mode, o.target_id, o.held_as"
 );
 
@@ -145,11 +150,12 @@ pub async fn read(
     snapshots: &mut Snapshots,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let accounts: BTreeSet<Uuid> = wanted.tenants.iter().map(|(a, _)| a.as_uuid()).collect();
+    let tenants = pairs(&wanted.tenants);
     let (conditions, keys) = (pairs(&wanted.conditions), pairs(&wanted.keys));
     let naturals = pairs(&wanted.naturals);
     let mut query = sqlx::query(if wanted.closes.is_empty() { LEDGER } else { LEDGER_OF_CLOSES })
-        .bind(accounts.into_iter().collect::<Vec<_>>())
+        .bind(tenants.0)
+        .bind(tenants.1)
         .bind(conditions.0)
         .bind(conditions.1)
         .bind(keys.0)

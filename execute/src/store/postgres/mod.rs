@@ -126,7 +126,8 @@ impl PostgresStore {
     pub fn new(options: PgConnectOptions, size: u32, codec: Codec) -> Self {
         // A gate that waits for a lock so long is better tried again; a connection that died shows on use, and a
         // ping before each use would cost each gate a round trip.
-        let options = pgpool::awake(options.options([("lock_timeout", "5s"), ("statement_timeout", "15s")]));
+        let options = options.options([("lock_timeout", "5s"), ("statement_timeout", "15s")]);
+        let options = pgpool::by_key(pgpool::awake(options));
         let pool = pgpool::options(size).test_before_acquire(false).connect_lazy_with(options);
         Self { pool, codec }
     }
@@ -455,9 +456,11 @@ impl Store for PostgresStore {
         let accounts: Vec<Uuid> = published.iter().map(|(k, _)| k.billing_account_id.as_uuid()).collect();
         let attempts: Vec<i32> = published.iter().map(|(k, _)| k.attempt).collect();
         let revisions: Vec<i64> = published.iter().map(|(_, revision)| *revision).collect();
+        // Nobody waits for the disk: what a database that falls forgets of it is published again.
         sqlx::query(
-            "update execution.outbox o set published = true
-             from unnest($1::uuid[], $2::text[], $3::int[], $4::bigint[]) u(account, key, attempt, revision)
+            "with soon as materialized (select set_config('synchronous_commit', 'off', true))
+             update execution.outbox o set published = true
+             from soon, unnest($1::uuid[], $2::text[], $3::int[], $4::bigint[]) u(account, key, attempt, revision)
              where o.billing_account_id = u.account and o.idempotency_key = u.key and o.attempt = u.attempt
                  and o.revision = u.revision",
         )
