@@ -31,13 +31,16 @@ pub fn awake(options: PgConnectOptions) -> PgConnectOptions {
 }
 
 /// Sessions for machines, which ask for rows by their keys, in the same few statements all day. A statement is planned once,
-/// since to plan it for each set of parameters costs the server more than to run it; by an index wherever there is one, since
-/// that once may be when the tables are still empty. Not for lists whose filters may be absent, which such a plan
-/// reads as if none were given.
+/// since to plan it for each set of parameters costs the server more than to run it; and as one lookup after another, by
+/// an index wherever there is one, since that once may be when the tables are still empty. Not for lists whose filters may
+/// be absent, which such a plan reads as if none were given.
 pub fn by_key(options: PgConnectOptions) -> PgConnectOptions {
     options.options([
         ("plan_cache_mode", "force_generic_plan"),
         ("enable_seqscan", "off"),
+        ("enable_bitmapscan", "off"),
+        ("enable_hashjoin", "off"),
+        ("enable_mergejoin", "off"),
         // To compile what is estimated to be large pays for reports; here it would delay an order.
         ("jit", "off"),
     ])
