@@ -18,28 +18,35 @@ use common::{
     Tenant, keyring,
     ledger::{Held, Ledger},
 };
-use execute::{StoreError, store::Gated};
+use execute::{Keyring, StoreError, store::Gated};
 use schemas::{IdempotencyKey, Side, events::MigrateIntent};
 use sqlx::{AssertSqlSafe, PgPool};
 
-#[tokio::test]
-async fn a_row_that_another_writes_between_look_and_insert_means_not_placed() {
+/// A ledger and who sees all of it, a tenant, and its partition held.
+async fn scene() -> (Ledger, PgPool, Tenant, Keyring, Held) {
     let ledger = Ledger::postgres().await;
     let Ledger::Postgres { admin, .. } = &ledger else { panic!("no database") };
+    let admin = admin.clone();
     let tenant = Tenant::new(1);
     let keyring = keyring(&[(1, &tenant)]);
     ledger.add(1, &tenant).await;
-    let mut held = Held::claim(&ledger, 0, "a").await;
+    let held = Held::claim(&ledger, 0, "a").await;
+    (ledger, admin, tenant, keyring, held)
+}
+
+#[tokio::test]
+async fn a_row_that_another_writes_between_look_and_insert_means_not_placed() {
+    let (ledger, admin, tenant, keyring, mut held) = scene().await;
     let placed = held.place(tenant.buy(1, "10", "0.50"), &keyring).await;
     // The same row again, as another writes it: there, and not committed yet.
     let rewind = "create table another as select * from execution.orders;
                   delete from execution.outbox; delete from execution.orders";
-    sqlx::raw_sql(rewind).execute(admin).await.unwrap();
+    sqlx::raw_sql(rewind).execute(&admin).await.unwrap();
     let columns: String = sqlx::query_scalar(
         "select string_agg(attname, ', ' order by attnum) from pg_attribute
          where attrelid = 'execution.orders'::regclass and attnum > 0 and not attisdropped and attgenerated = ''",
     )
-    .fetch_one(admin)
+    .fetch_one(&admin)
     .await
     .unwrap();
     let again = format!("insert into execution.orders ({columns}) select {columns} from another");
@@ -48,7 +55,7 @@ async fn a_row_that_another_writes_between_look_and_insert_means_not_placed() {
 
     let intent = tenant.buy(1, "10", "0.50");
     let gate = tokio::spawn(async move { (held.gate(vec![intent.into()], &keyring).await, held) });
-    somebody_waits(admin, || gate.is_finished()).await;
+    somebody_waits(&admin, || gate.is_finished()).await;
     another.commit().await.unwrap();
 
     let (gated, held) = gate.await.unwrap();
@@ -75,19 +82,14 @@ async fn somebody_waits(admin: &PgPool, is_finished: impl Fn() -> bool) {
 /// The same for what is due: it is not due twice, and nothing is sold for it from here.
 #[tokio::test]
 async fn a_due_that_another_writes_between_look_and_insert_is_due_once() {
-    let ledger = Ledger::postgres().await;
-    let Ledger::Postgres { admin, .. } = &ledger else { panic!("no database") };
-    let tenant = Tenant::new(1);
-    let keyring = keyring(&[(1, &tenant)]);
-    ledger.add(1, &tenant).await;
-    let mut held = Held::claim(&ledger, 0, "a").await;
+    let (_ledger, admin, tenant, keyring, mut held) = scene().await;
     held.place(tenant.buy(1, "10", "0.50"), &keyring).await;
     let intent = tenant.close(2, 1, 1, "0.50");
     held.gate(vec![intent.clone().into()], &keyring).await.unwrap();
     // The same due again, as another writes it: there, and not committed yet.
     let rewind = "create table another as select * from execution.dues; delete from execution.dues;
                   delete from execution.closes; delete from execution.outbox";
-    sqlx::raw_sql(rewind).execute(admin).await.unwrap();
+    sqlx::raw_sql(rewind).execute(&admin).await.unwrap();
     let mut another = admin.begin().await.unwrap();
     sqlx::raw_sql("insert into execution.dues select * from another").execute(&mut *another).await.unwrap();
 
@@ -95,7 +97,7 @@ async fn a_due_that_another_writes_between_look_and_insert_is_due_once() {
         let (intent, keyring) = (intent.clone(), keyring.clone());
         async move { (held.gate(vec![intent.into()], &keyring).await, held) }
     });
-    somebody_waits(admin, || gate.is_finished()).await;
+    somebody_waits(&admin, || gate.is_finished()).await;
     another.commit().await.unwrap();
     let (gated, mut held) = gate.await.unwrap();
     let error = gated.unwrap_err();
@@ -108,7 +110,7 @@ async fn a_due_that_another_writes_between_look_and_insert_is_due_once() {
     assert!(matches!(gated.as_slice(), [Gated::Nothing(_)]), "{gated:?}");
     let sells: i64 = sqlx::query_scalar("select count(*) from execution.orders where side = $1")
         .bind(Side::Sell.as_str())
-        .fetch_one(admin)
+        .fetch_one(&admin)
         .await
         .unwrap();
     assert_eq!(sells, 0);
@@ -118,12 +120,7 @@ async fn a_due_that_another_writes_between_look_and_insert_is_due_once() {
 /// yet, and what filled is carried there all the same.
 #[tokio::test]
 async fn what_fills_while_its_token_goes_on_under_another_id_goes_there_too() {
-    let ledger = Ledger::postgres().await;
-    let Ledger::Postgres { admin, .. } = &ledger else { panic!("no database") };
-    let tenant = Tenant::new(1);
-    let keyring = keyring(&[(1, &tenant)]);
-    ledger.add(1, &tenant).await;
-    let mut held = Held::claim(&ledger, 0, "a").await;
+    let (ledger, admin, tenant, keyring, mut held) = scene().await;
     let buy = held.place(tenant.buy(1, "10", "0.40"), &keyring).await;
     // A fill, as whoever follows the order writes it: first the position, then the order.
     let mut step = admin.begin().await.unwrap();
@@ -146,13 +143,13 @@ async fn what_fills_while_its_token_goes_on_under_another_id_goes_there_too() {
     let becomes = common::asset(7, 1);
     let migration = MigrateIntent { head, becomes: becomes.clone() };
     let gate = tokio::spawn(async move { held.gate(vec![migration.into()], &keyring).await });
-    somebody_waits(admin, || gate.is_finished()).await;
+    somebody_waits(&admin, || gate.is_finished()).await;
     step.commit().await.unwrap();
     gate.await.unwrap().unwrap();
 
     let stands: Vec<(String, i64)> =
         sqlx::query_as("select asset, held from execution.positions where held <> 0")
-            .fetch_all(admin)
+            .fetch_all(&admin)
             .await
             .unwrap();
     assert_eq!(stands, [(becomes.to_string(), 4_000_000)]);
