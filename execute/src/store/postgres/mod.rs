@@ -7,6 +7,7 @@ mod closes;
 mod following;
 mod gate;
 mod ledger;
+mod outbox;
 mod paper;
 mod rows;
 
@@ -430,58 +431,15 @@ impl Store for PostgresStore {
     }
 
     async fn outbox_next(&self, partition: i32, limit: usize) -> Result<Vec<OutboxRow>, StoreError> {
-        let rows = sqlx::query(
-            "select billing_account_id, idempotency_key, attempt, revision, key, value from execution.outbox
-             where partition = $1 and not published
-             order by created_at, billing_account_id, idempotency_key, attempt, revision limit $2",
-        )
-        .bind(partition)
-        .bind(count(limit))
-        .fetch_all(&self.pool)
-        .await
-        .map_err(failed)?;
-        rows.iter()
-            .map(|row| {
-                Ok(OutboxRow {
-                    key: rows::key(row)?,
-                    revision: row.try_get("revision").map_err(failed)?,
-                    wallet: row.try_get("key").map_err(failed)?,
-                    value: row.try_get::<Vec<u8>, _>("value").map_err(failed)?.into(),
-                })
-            })
-            .collect()
+        outbox::next(&self.pool, partition, limit).await
     }
 
     async fn outbox_published(&self, published: &[(AttemptKey, i64)]) -> Result<(), StoreError> {
-        let accounts: Vec<Uuid> = published.iter().map(|(k, _)| k.billing_account_id.as_uuid()).collect();
-        let attempts: Vec<i32> = published.iter().map(|(k, _)| k.attempt).collect();
-        let revisions: Vec<i64> = published.iter().map(|(_, revision)| *revision).collect();
-        // Nobody waits for the disk: what a database that falls forgets of it is published again.
-        sqlx::query(
-            "with soon as materialized (select set_config('synchronous_commit', 'off', true))
-             update execution.outbox o set published = true
-             from soon, unnest($1::uuid[], $2::text[], $3::int[], $4::bigint[]) u(account, key, attempt, revision)
-             where o.billing_account_id = u.account and o.idempotency_key = u.key and o.attempt = u.attempt
-                 and o.revision = u.revision",
-        )
-        .bind(accounts)
-        .bind(text(published.iter().map(|(k, _)| k.idempotency_key)))
-        .bind(attempts)
-        .bind(revisions)
-        .execute(&self.pool)
-        .await
-        .map_err(failed)?;
-        Ok(())
+        outbox::published(&self.pool, published).await
     }
 
     async fn forget_published(&self, partition: i32, before: Timestamp) -> Result<(), StoreError> {
-        sqlx::query("delete from execution.outbox where partition = $1 and published and created_at < $2")
-            .bind(partition)
-            .bind(before.micros())
-            .execute(&self.pool)
-            .await
-            .map_err(failed)?;
-        Ok(())
+        outbox::forget_published(&self.pool, partition, before).await
     }
 
     async fn deferred(
