@@ -1,0 +1,102 @@
+//! Who may ask: bearer tokens, and a database that is away.
+
+use std::time::Duration;
+
+use crate::{
+    TARGETS,
+    common::{
+        server::{BASE, Client, Server},
+        setup,
+    },
+};
+use reqwest::Method;
+
+#[tokio::test]
+async fn a_request_without_a_valid_token_is_nobody_s() {
+    let setup = setup().await;
+    let server = Server::start(&setup).await;
+    let tenant = setup.accounts.create_tenant("alice").await.unwrap();
+    let client = server.client_of(&setup, tenant).await;
+    client.get(TARGETS).await.ok(200);
+    let path = format!("{BASE}{TARGETS}");
+    let answer = server.get(&path).await;
+    assert_eq!(answer.problem(), (401, "token_missing".to_owned()));
+    assert_eq!(answer.header("www-authenticate"), Some(r#"Bearer realm="polymirror""#));
+    let unknown = format!("polymirror_{}", "0".repeat(64));
+    let cut = &client.token[..client.token.len() - 1];
+    for given in [
+        "Bearer ".to_owned(),
+        "Bearer x".to_owned(),
+        "Basic YTpi".to_owned(),
+        client.token.clone(),
+        format!("Bearer {unknown}"),
+        format!("Bearer {cut}"),
+        format!("Bearer {}", client.token.to_uppercase()),
+        format!("Bearer {} {}", client.token, client.token),
+    ] {
+        let request = server.client.get(server.url(&path)).header("authorization", &given);
+        let answer = server.send(Method::GET, &path, request).await;
+        assert_eq!(answer.problem(), (401, "token_invalid".to_owned()), "{given}");
+        let challenge = r#"Bearer realm="polymirror", error="invalid_token""#;
+        assert_eq!(answer.header("www-authenticate"), Some(challenge));
+    }
+    let bearer = format!("bEARER {}", client.token);
+    let request = server.client.get(server.url(&path)).header("authorization", &bearer);
+    server.send(Method::GET, &path, request).await.ok(200);
+    // Two of them name nobody.
+    let request = server
+        .client
+        .get(server.url(&path))
+        .header("authorization", &bearer)
+        .header("authorization", &bearer);
+    assert_eq!(server.send(Method::GET, &path, request).await.status, 401);
+}
+
+#[tokio::test]
+async fn a_token_ends_when_it_is_taken_back_or_its_time_is_over() {
+    let setup = setup().await;
+    let server = Server::start(&setup).await;
+    let accounts = &setup.accounts;
+    let tenant = accounts.create_tenant("alice").await.unwrap();
+    let client = server.client_of(&setup, tenant).await;
+    setup.clock.advance(Duration::from_secs(1));
+    let until = accounts.now().plus(Duration::from_secs(60));
+    let (token, secret) = accounts.token_create(tenant, "short", Some(until)).await.unwrap();
+    assert_eq!(accounts.token_create(tenant, "short", None).await.unwrap_err().code(), "token_exists");
+    assert_eq!(accounts.token_create(tenant, "No", None).await.unwrap_err().code(), "name_invalid");
+    let short = Client { server: &server, token: secret.expose().to_owned() };
+    short.get(TARGETS).await.ok(200);
+    setup.clock.advance(Duration::from_secs(59));
+    short.get(TARGETS).await.ok(200);
+    setup.clock.advance(Duration::from_secs(1));
+    assert_eq!(short.get(TARGETS).await.problem(), (401, "token_invalid".to_owned()));
+    client.get(TARGETS).await.ok(200);
+    let revoked = accounts.token_revoke(tenant, "t0").await.unwrap();
+    assert_eq!(revoked.revoked_at, Some(accounts.now()));
+    assert_eq!(client.get(TARGETS).await.problem(), (401, "token_invalid".to_owned()));
+    assert_eq!(accounts.token_revoke(tenant, "t0").await.unwrap_err().code(), "not_found");
+    // Its name is free again, and the list shows both.
+    accounts.token_create(tenant, "t0", None).await.unwrap();
+    let list = accounts.token_list(tenant).await.unwrap();
+    let names: Vec<_> = list.iter().map(|t| t.name.as_str()).collect();
+    assert_eq!((names, list.contains(&token)), (vec!["t0", "short", "t0"], true));
+}
+
+#[tokio::test]
+async fn a_database_that_is_away_is_a_problem_that_tells_nothing_of_it() {
+    let setup = setup().await;
+    let server = Server::start(&setup).await;
+    let tenant = setup.accounts.create_tenant("alice").await.unwrap();
+    let client = server.client_of(&setup, tenant).await;
+    sqlx::query("alter table poly_copy_trade_targets rename to elsewhere")
+        .execute(&setup.superuser().await)
+        .await
+        .unwrap();
+    let answer = client.get(TARGETS).await;
+    assert_eq!(answer.problem(), (500, "database_error".to_owned()));
+    assert!(!answer.text.contains("poly_copy_trade_targets"), "{}", answer.text);
+    setup.accounts.pool().close().await;
+    let answer = client.get(TARGETS).await;
+    assert_eq!(answer.problem(), (503, "database_unreachable".to_owned()));
+    assert_eq!(answer.header("retry-after"), Some("1"));
+}
