@@ -16,7 +16,7 @@ use venue::{
 
 use super::{
     Stage,
-    desk::Desk,
+    desk::{Desk, Way},
     gating,
     provision::{self, About},
 };
@@ -100,7 +100,7 @@ async fn turn(desk: &Desk, closes: &[(CloseName, ConditionId, Market)]) -> Resul
         }
         gated => gated?,
     };
-    gating::hand_over(desk, gated);
+    gating::hand_over(desk, gated, Way::Waited);
     Ok(())
 }
 

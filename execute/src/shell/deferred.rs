@@ -3,7 +3,10 @@
 use runtime::Stop;
 use schemas::events::IntentsEvent;
 
-use super::{desk::Desk, gating, provision};
+use super::{
+    desk::{Desk, Way},
+    gating, provision,
+};
 use crate::store::{Batch, Item, Source, StoreError};
 
 /// Intents asked again at once.
@@ -54,6 +57,6 @@ async fn ask_again(desk: &Desk) -> Result<(), StoreError> {
         }
         gated => gated?,
     };
-    gating::hand_over(desk, gated);
+    gating::hand_over(desk, gated, Way::Waited);
     Ok(())
 }

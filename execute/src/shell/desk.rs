@@ -34,7 +34,7 @@ pub struct Desk {
     /// What something happened to: to be looked at now.
     news: Arc<Mutex<BTreeSet<AttemptKey>>>,
     /// The queue of what is to be sent.
-    queue: mpsc::UnboundedSender<Attempt>,
+    queue: mpsc::UnboundedSender<Outgoing>,
     /// Wakes the relay.
     pub to_relay: Arc<Notify>,
     /// Wakes the reconciler.
@@ -43,6 +43,25 @@ pub struct Desk {
     pub to_defer: Arc<Notify>,
     /// Wakes whoever runs the closes.
     pub to_close: Arc<Notify>,
+}
+
+/// How an attempt came to its gate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// With its intent from the log: how long that took says how fast orders are.
+    Straight,
+    /// After a wait that is no slowness: for the order that it replaces, for a bid or the next attempt of its close, for
+    /// an owner of its partition.
+    Waited,
+}
+
+/// An attempt that is to be sent.
+#[derive(Debug)]
+pub struct Outgoing {
+    /// What is sent.
+    pub attempt: Attempt,
+    /// How it came here.
+    pub way: Way,
 }
 
 /// An attempt in hand: let go when this is dropped, whatever ends its holder.
@@ -63,7 +82,7 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_s
 
 impl Desk {
     /// A workplace, and the other end of its queue.
-    pub fn new(stage: Stage, lease: Lease) -> (Self, mpsc::UnboundedReceiver<Attempt>) {
+    pub fn new(stage: Stage, lease: Lease) -> (Self, mpsc::UnboundedReceiver<Outgoing>) {
         let (queue, sending) = mpsc::unbounded_channel();
         let desk = Self {
             stage,
@@ -81,10 +100,10 @@ impl Desk {
     }
 
     /// Queues an attempt to be sent, unless somebody has it in hand.
-    pub fn send(&self, attempt: Attempt) {
+    pub fn send(&self, attempt: Attempt, way: Way) {
         let key = attempt.key();
         // A queue that nobody reads any more belongs to a partition that was lost: its next owner finds the attempt.
-        if self.hand.take(key) && self.queue.send(attempt).is_err() {
+        if self.hand.take(key) && self.queue.send(Outgoing { attempt, way }).is_err() {
             self.hand.drop(key);
         }
     }
@@ -226,13 +245,13 @@ impl Desk {
     }
 
     /// An attempt was committed at the gate.
-    pub fn committed(&self, attempt: &Attempt) {
+    pub fn committed(&self, attempt: &Attempt, way: Way) {
         if let (Some(connection), OrderStatus::Reserved) = (attempt.connection_id, attempt.status) {
             self.streams.want(connection, attempt.mode);
         }
         self.stage.board.order(None, attempt.status);
         let now = self.stage.clock.now();
-        if attempt.status == OrderStatus::Reserved {
+        if attempt.status == OrderStatus::Reserved && way == Way::Straight {
             self.reached(Step::Committed, attempt, now);
         }
         tracing::info!(

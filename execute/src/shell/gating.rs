@@ -25,7 +25,12 @@ use schemas::{
 };
 use tokio::sync::mpsc;
 
-use super::{Stage, desk::Desk, intake::GROUP, provision};
+use super::{
+    Stage,
+    desk::{Desk, Way},
+    intake::GROUP,
+    provision,
+};
 use crate::{
     core::gate::head_of,
     error::ExecuteError,
@@ -40,13 +45,13 @@ const AGAIN: usize = 10;
 const WAITING: usize = 4;
 
 /// What the gate wrote goes to whoever follows it up.
-pub fn hand_over(desk: &Desk, gated: Vec<Gated>) {
+pub fn hand_over(desk: &Desk, gated: Vec<Gated>, way: Way) {
     for what in gated {
         match what {
             Gated::Inserted(attempt) => {
-                desk.committed(&attempt);
+                desk.committed(&attempt, way);
                 if attempt.status == OrderStatus::Reserved {
-                    desk.send(*attempt);
+                    desk.send(*attempt, way);
                 }
             }
             Gated::Cancelling(attempt) => {
@@ -207,7 +212,7 @@ impl Gating {
         };
         self.gated.store(to.next.0, Ordering::Release);
         self.stored = Some(to);
-        hand_over(&self.desk, gated);
+        hand_over(&self.desk, gated, Way::Straight);
         Ok(())
     }
 

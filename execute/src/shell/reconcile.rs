@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use venue::{outcome::CancelOutcome, port::Exchange, signing::ApiCreds};
 
 use super::{
-    desk::Desk,
+    desk::{Desk, Way},
     diagnose::look_into,
     limits::Route,
     provision,
@@ -142,7 +142,7 @@ impl Round {
         // Out of the looker's hand and, where it is to be posted again, into the sender's.
         self.desk.let_go(key);
         if let Some(attempt) = again {
-            self.desk.send(attempt);
+            self.desk.send(attempt, Way::Waited);
         }
     }
 
@@ -193,7 +193,7 @@ async fn recover_one(desk: &Desk, attempt: Attempt) -> Result<(), StoreError> {
     // It may have been sent up to now: what proves the opposite counts from here.
     let attempt = desk.apply(attempt, &Event::Recovered).await?;
     if may_send(&attempt, desk.stage.clock.now()) {
-        desk.send(attempt);
+        desk.send(attempt, Way::Waited);
     }
     Ok(())
 }

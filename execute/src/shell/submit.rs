@@ -17,13 +17,17 @@ use schemas::{BillingAccountId, OrderStatus};
 use tokio::sync::mpsc;
 use venue::outcome::SubmitOutcome;
 
-use super::{bucket::Bucket, desk::Desk, provision};
+use super::{
+    bucket::Bucket,
+    desk::{Desk, Outgoing, Way},
+    provision,
+};
 use crate::core::{Attempt, Event, follow::may_send};
 
 /// One tenant's queue.
 #[derive(Debug)]
 struct Lane {
-    queue: Mutex<VecDeque<Attempt>>,
+    queue: Mutex<VecDeque<Outgoing>>,
     bucket: Mutex<Bucket>,
     /// Held by whoever writes down an answer: in their order, and by one connection however many there are.
     writing: tokio::sync::Mutex<()>,
@@ -38,11 +42,11 @@ impl Lane {
         }
     }
 
-    fn push(&self, attempt: Attempt) {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner).push_back(attempt);
+    fn push(&self, order: Outgoing) {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).push_back(order);
     }
 
-    fn pop(&self) -> Option<Attempt> {
+    fn pop(&self) -> Option<Outgoing> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
     }
 
@@ -72,7 +76,7 @@ enum Done {
 }
 
 /// Sends until asked to stop; then what is queued still goes.
-pub async fn run(desk: Desk, mut queue: mpsc::UnboundedReceiver<Attempt>, stop: Stop) {
+pub async fn run(desk: Desk, mut queue: mpsc::UnboundedReceiver<Outgoing>, stop: Stop) {
     let mut tenants: BTreeMap<BillingAccountId, Tenant> = BTreeMap::new();
     let mut running: FuturesUnordered<BoxFuture<'static, Done>> = FuturesUnordered::new();
     loop {
@@ -88,27 +92,27 @@ pub async fn run(desk: Desk, mut queue: mpsc::UnboundedReceiver<Attempt>, stop: 
                 }
                 account
             }
-            Some(attempt) = queue.recv() => {
-                let account = attempt.billing_account_id;
+            Some(order) = queue.recv() => {
+                let account = order.attempt.billing_account_id;
                 let settings = &desk.stage.settings;
                 let tenant = tenants.entry(account).or_insert_with(|| Tenant {
                     lane: Arc::new(Lane::new(settings.orders_per_second, settings.orders_burst)),
                     sends: false,
                 });
-                tenant.lane.push(attempt);
+                tenant.lane.push(order);
                 account
             }
             () = stop.requested(), if running.is_empty() => return,
         };
         if let Some(tenant) = tenants.get_mut(&account)
             && !tenant.sends
-            && let Some(attempt) = tenant.lane.pop()
+            && let Some(order) = tenant.lane.pop()
         {
             tenant.sends = true;
             let (desk, lane) = (desk.clone(), tenant.lane.clone());
             running.push(Box::pin(async move {
-                let key = attempt.key();
-                let answer = send(&desk, &lane, attempt).await;
+                let key = order.attempt.key();
+                let answer = send(&desk, &lane, order).await;
                 if answer.is_none() {
                     desk.let_go(key);
                 }
@@ -128,9 +132,9 @@ async fn write_down(desk: Desk, lane: Arc<Lane>, answer: Answer) -> Done {
 }
 
 /// Sends one attempt until the venue has said something about it, or its time is over; what is to be written down of it.
-async fn send(desk: &Desk, lane: &Lane, attempt: Attempt) -> Option<Answer> {
+async fn send(desk: &Desk, lane: &Lane, order: Outgoing) -> Option<Answer> {
     let clock = &desk.stage.clock;
-    let mut attempt = attempt;
+    let Outgoing { mut attempt, way } = order;
     loop {
         if desk.lease.is_lost() {
             return None;
@@ -176,10 +180,9 @@ async fn send(desk: &Desk, lane: &Lane, attempt: Attempt) -> Option<Answer> {
             clock.sleep(desk.stage.settings.come_back).await;
             continue;
         }
-        // What a previous owner left says nothing about how fast orders are.
-        let first = attempt.status == OrderStatus::Reserved;
+        let timed = way == Way::Straight && attempt.status == OrderStatus::Reserved;
         let outcome = exchange.post_order(&body.0, id, keys.creds(), sent_at).await;
-        if first {
+        if timed {
             desk.reached(Step::Sent, &attempt, sent_at);
             desk.reached(Step::Answered, &attempt, clock.now());
         }

@@ -1,8 +1,16 @@
 //! What becomes of an order that the venue took, and of a close.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
 use crate::{
     SOON,
-    common::{price, shares, usdc, venue::Post},
+    common::{
+        price, shares, usdc,
+        venue::{Ask, Post},
+    },
     key, one, secs,
 };
 use eventlog::Log;
@@ -145,6 +153,35 @@ async fn a_replacement_goes_when_the_replaced_has_ended_less_what_that_filled() 
     assert_eq!(world.status(key(&old)), Some(OrderStatus::Cancelled));
     assert_eq!(world.attempt(key(&new)).unwrap().shares, shares("7.5"));
     assert_eq!(world.store.waiting().1, 0);
+    executor.stop(&world).await;
+    world.check();
+}
+
+/// The figures say how fast orders are: not how long the venue took to cancel what another one replaces.
+#[tokio::test]
+async fn an_order_that_had_to_wait_is_not_counted_as_a_slow_one() {
+    let (world, tenant) = one();
+    let held = Arc::new(AtomicBool::new(true));
+    let executor = world.start_with({
+        let held = held.clone();
+        move |_, venue| {
+            venue.on_ask(move |name, _| {
+                if name == "cancel" && held.load(Ordering::SeqCst) { Ask::NoAnswer } else { Ask::Answer }
+            });
+        }
+    });
+    let old = tenant.buy(1, "10", "0.40");
+    world.publish(old.clone()).await;
+    world.until("the old one rests", SOON, || world.status(key(&old)) == Some(OrderStatus::Open)).await;
+    let straight = executor.board.figures().latency["sent"];
+    let new = PlaceIntent { replaces: Some(key(&old)), ..tenant.buy(2, "10", "0.50") };
+    world.publish(new.clone()).await;
+    world.pass(secs(30)).await;
+    assert_eq!(world.status(key(&new)), None, "it waits");
+    held.store(false, Ordering::SeqCst);
+    world.until("the new one rests", SOON, || world.status(key(&new)) == Some(OrderStatus::Open)).await;
+    let figures = executor.board.figures();
+    assert_eq!(figures.latency["sent"], straight, "{figures:?}");
     executor.stop(&world).await;
     world.check();
 }
