@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use common::{
     Tenant, asset, facts, keyring,
-    ledger::{Held, Ledger},
+    ledger::{Held, Ledger, on_both, one, sells, then},
     shares,
 };
 use execute::{
@@ -25,7 +25,6 @@ use execute::{
             Close, CloseName, End,
             plan::{Market, lacks},
         },
-        follow,
         gate::{close_of, denial},
     },
     store::Gated,
@@ -34,17 +33,6 @@ use schemas::{
     AssetId, Denial, FillId, MarketVersion, OrderStatus, Shares, Side,
     events::{CloseIntent, MarketFacts, MigrateIntent},
 };
-
-macro_rules! on_both {
-    ($($name:ident,)*) => {
-        mod in_memory {
-            $(#[tokio::test] async fn $name() { super::$name(super::Ledger::memory().await).await; })*
-        }
-        mod in_postgres {
-            $(#[tokio::test] async fn $name() { super::$name(super::Ledger::postgres().await).await; })*
-        }
-    };
-}
 
 on_both! {
     what_was_bought_under_the_former_id_is_sold_under_the_new_one,
@@ -56,12 +44,6 @@ on_both! {
     an_intent_of_a_former_id_is_about_the_new_one,
     whatever_the_order_it_comes_to_the_same,
     steps_and_migrations_at_once_lose_no_share,
-}
-
-fn one() -> (Tenant, Keyring) {
-    let tenant = Tenant::new(1);
-    let keyring = keyring(&[(1, &tenant)]);
-    (tenant, keyring)
 }
 
 /// What market 1's first token is called from the migration on, and after another.
@@ -104,31 +86,6 @@ fn there(id: &AssetId, balance: &str, elsewhere: &str) -> Market {
         elsewhere: shares(elsewhere),
         ..Market::default()
     }
-}
-
-fn sells(gated: &[Gated]) -> Vec<Attempt> {
-    gated
-        .iter()
-        .filter_map(|g| match g {
-            Gated::Inserted(a) if a.side == Side::Sell => Some((**a).clone()),
-            _ => None,
-        })
-        .collect()
-}
-
-fn then(attempt: &Attempt, status: OrderStatus, filled: &str, held: &Held) -> Attempt {
-    let mut next = Attempt {
-        status,
-        is_final: status.is_final(),
-        filled_shares: shares(filled),
-        filled_usdc: attempt.limit_price.cost(shares(filled), schemas::Round::Down).unwrap(),
-        confirmed_shares: shares(filled),
-        revision: attempt.revision + 1,
-        changed_at: held.now,
-        ..attempt.clone()
-    };
-    next.next_look_at = follow::next_look(&next, held.now);
-    next
 }
 
 /// A step of an order, by one who read it a while ago: where it stands elsewhere by now it is read again.

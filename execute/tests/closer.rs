@@ -12,13 +12,15 @@ mod common;
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
 use common::{
-    Tenant, price, shares, usdc,
+    Tenant,
+    crash::{Story, crash_everywhere, lose_everywhere},
+    price, shares, usdc,
     venue::{Ask, Post},
     world::World,
 };
@@ -41,7 +43,7 @@ const NOTHING_TO_TAKE: Post = Post::Refuse(
     "no orders found to match with FAK order. FAK orders are partially filled or killed if no match is found.",
 );
 
-fn secs(n: u64) -> Duration {
+const fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
@@ -503,128 +505,57 @@ async fn a_resolution_alone_ends_a_close_that_rests_and_one_that_gathers() {
 }
 
 /// A BUY that is there, one that rests, a part sold, an amendment, and then everything.
-async fn tell(world: &World) -> Tenant {
-    let tenant = world.add(1);
-    world.venue.script([Post::Land, Post::Land, Post::LandUnheard, Post::LostUnheard, NOTHING_TO_TAKE]);
-    world.publish(tenant.buy_now(1, "10", "0.40")).await;
-    world.publish(tenant.buy(2, "10", "0.30")).await;
-    world.publish(tenant.close(3, 1, 4, "0.50")).await;
-    let mut amended = tenant.close(3, 1, 5, "0.50");
-    amended.head.revision = 1;
-    world.publish(amended).await;
-    world.publish(tenant.close(4, 1, 1, "0.50")).await;
-    tenant
-}
+struct Closing(Tenant);
 
-fn is_over(world: &World) -> bool {
-    // What was bought first may fill at any time: the story waits for it.
-    let bought = world.store.attempts().iter().filter(|a| a.side == Side::Buy && a.is_final).count() == 2;
-    bought && all_is_told(world)
-}
+impl Story for Closing {
+    const PATIENCE: Duration = secs(2_400);
+    const UNTOUCHED: Duration = secs(2_400);
 
-async fn to_its_end(world: &World) {
-    world
-        .until("the story ends", secs(2_400), || {
-            settle(world);
-            is_over(world)
-        })
-        .await;
-}
+    async fn tell(world: &World) -> Self {
+        let tenant = world.add(1);
+        world.venue.script([Post::Land, Post::Land, Post::LandUnheard, Post::LostUnheard, NOTHING_TO_TAKE]);
+        world.publish(tenant.buy_now(1, "10", "0.40")).await;
+        world.publish(tenant.buy(2, "10", "0.30")).await;
+        world.publish(tenant.close(3, 1, 4, "0.50")).await;
+        let mut amended = tenant.close(3, 1, 5, "0.50");
+        amended.head.revision = 1;
+        world.publish(amended).await;
+        world.publish(tenant.close(4, 1, 1, "0.50")).await;
+        Self(tenant)
+    }
 
-fn judge(world: &World, tenant: &Tenant) {
-    check(world);
-    let bought: Shares =
-        world.store.attempts().iter().filter(|a| a.side == Side::Buy).map(|a| a.filled_shares).sum();
-    assert_eq!((sold(world), held(world, tenant)), (bought, Shares::ZERO), "{:#?}", world.summary());
-    let counted: schemas::Usdc = world.store.attempts().iter().map(Attempt::counted).sum();
-    assert!(counted <= usdc("10"), "{counted}");
-}
+    fn is_over(&self, world: &World) -> bool {
+        settle(world);
+        // What was bought first may fill at any time: the story waits for it.
+        let bought = world.store.attempts().iter().filter(|a| a.side == Side::Buy && a.is_final).count() == 2;
+        bought && all_is_told(world)
+    }
 
-/// Crashes a process at its n-th call of ledger or venue; whether it came to that.
-async fn crash_at(n: u32, after: bool) -> bool {
-    let world = World::new();
-    let tenant = tell(&world).await;
-    let (count, dead) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicBool::new(false)));
-    let dies = move |count: &AtomicU32, dead: &AtomicBool| -> bool {
-        if dead.load(Ordering::SeqCst) || count.fetch_add(1, Ordering::SeqCst) + 1 != n {
-            return dead.load(Ordering::SeqCst);
-        }
-        dead.store(true, Ordering::SeqCst);
-        true
-    };
-    let victim = world.start_with(|store, venue| {
-        let (c, d) = (count.clone(), dead.clone());
-        store.on_call(Some(Arc::new(move |_| {
-            let was_dead = d.load(Ordering::SeqCst);
-            match (dies(&c, &d), after && !was_dead) {
-                (false, _) => Fate::Fine,
-                (true, true) => Fate::DiesAfter,
-                (true, false) => Fate::DiesBefore,
-            }
-        })));
-        let (c, d) = (count.clone(), dead.clone());
-        venue.on_ask(move |_, _| if dies(&c, &d) { Ask::Die } else { Ask::Answer });
-    });
-    world
-        .until("it dies, or is done", secs(2_400), || {
-            settle(&world);
-            dead.load(Ordering::SeqCst) || is_over(&world)
-        })
-        .await;
-    let died = dead.load(Ordering::SeqCst);
-    victim.kill().await;
-    let heir = world.start();
-    to_its_end(&world).await;
-    heir.stop(&world).await;
-    judge(&world, &tenant);
-    died
+    fn judge(&self, world: &World) {
+        check(world);
+        let bought: Shares =
+            world.store.attempts().iter().filter(|a| a.side == Side::Buy).map(|a| a.filled_shares).sum();
+        assert_eq!((sold(world), held(world, &self.0)), (bought, Shares::ZERO), "{:#?}", world.summary());
+        let counted: schemas::Usdc = world.store.attempts().iter().map(Attempt::counted).sum();
+        assert!(counted <= usdc("10"), "{counted}");
+    }
 }
 
 // A process dies at each of its calls: the close goes on, sells everything once, and each intent is told.
 
-async fn crash_everywhere(after: bool) {
-    let mut points = 0;
-    while crash_at(points + 1, after).await {
-        points += 1;
-    }
-    assert!(points > 40, "{points} points");
-}
-
 #[tokio::test]
 async fn a_crash_before_any_call_oversells_and_forgets_nothing() {
-    crash_everywhere(false).await;
+    crash_everywhere::<Closing>(false).await;
 }
 
 #[tokio::test]
 async fn a_crash_after_any_call_oversells_and_forgets_nothing() {
-    crash_everywhere(true).await;
+    crash_everywhere::<Closing>(true).await;
 }
 
 #[tokio::test]
 async fn an_answer_of_the_ledger_that_gets_lost_oversells_nothing() {
     for fate in [Fate::LostBefore, Fate::LostAfter] {
-        for n in 1..=200 {
-            let world = World::new();
-            let tenant = tell(&world).await;
-            let count = Arc::new(AtomicU32::new(0));
-            let asked_at = count.clone();
-            let executor = world.start_with(|store, _| {
-                store.on_call(Some(Arc::new(move |name| {
-                    let asked = if name.starts_with("agreed") {
-                        0
-                    } else {
-                        asked_at.fetch_add(1, Ordering::SeqCst) + 1
-                    };
-                    if asked == n { fate } else { Fate::Fine }
-                })));
-            });
-            to_its_end(&world).await;
-            let reached = count.load(Ordering::SeqCst) >= n;
-            executor.stop(&world).await;
-            judge(&world, &tenant);
-            if !reached {
-                break;
-            }
-        }
+        lose_everywhere::<Closing>(fate).await;
     }
 }

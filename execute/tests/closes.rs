@@ -12,8 +12,8 @@ mod common;
 use std::time::Duration;
 
 use common::{
-    Tenant, keyring,
-    ledger::{Held, LEASE, Ledger, codec},
+    Tenant,
+    ledger::{Held, LEASE, Ledger, codec, on_both, one, sells, then},
     price, shares,
 };
 use execute::{
@@ -21,7 +21,6 @@ use execute::{
     core::{
         Attempt,
         close::{Close, End, Note, plan::Market},
-        follow,
         gate::{close_of, denial},
     },
     store::Gated,
@@ -30,17 +29,6 @@ use schemas::{
     ControlKind, Denial, FillId, IdempotencyKey, OrderStatus, Shares, Side,
     events::{CloseIntent, OrdersEvent, PlaceIntent},
 };
-
-macro_rules! on_both {
-    ($($name:ident,)*) => {
-        mod in_memory {
-            $(#[tokio::test] async fn $name() { super::$name(super::Ledger::memory().await).await; })*
-        }
-        mod in_postgres {
-            $(#[tokio::test] async fn $name() { super::$name(super::Ledger::postgres().await).await; })*
-        }
-    };
-}
 
 on_both! {
     a_close_comes_back_as_it_was_written,
@@ -58,40 +46,8 @@ on_both! {
     turns_and_steps_at_once_oversell_nothing,
 }
 
-fn one() -> (Tenant, Keyring) {
-    let tenant = Tenant::new(1);
-    let keyring = keyring(&[(1, &tenant)]);
-    (tenant, keyring)
-}
-
 fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
-}
-
-fn sells(gated: &[Gated]) -> Vec<Attempt> {
-    gated
-        .iter()
-        .filter_map(|g| match g {
-            Gated::Inserted(a) if a.side == Side::Sell => Some((**a).clone()),
-            _ => None,
-        })
-        .collect()
-}
-
-/// An attempt comes to this.
-fn then(attempt: &Attempt, status: OrderStatus, filled: &str, held: &Held) -> Attempt {
-    let mut next = Attempt {
-        status,
-        is_final: status.is_final(),
-        filled_shares: shares(filled),
-        filled_usdc: attempt.limit_price.cost(shares(filled), schemas::Round::Down).unwrap(),
-        confirmed_shares: shares(filled),
-        revision: attempt.revision + 1,
-        changed_at: held.now,
-        ..attempt.clone()
-    };
-    next.next_look_at = follow::next_look(&next, held.now);
-    next
 }
 
 async fn becomes(held: &Held, attempt: &Attempt, status: OrderStatus, filled: &str) -> Attempt {

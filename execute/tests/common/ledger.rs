@@ -12,6 +12,7 @@ use execute::{
     core::{
         Attempt,
         close::plan::Market,
+        follow,
         gate::Sign,
         snapshot::{Grant, Target},
     },
@@ -19,13 +20,13 @@ use execute::{
 };
 use runtime::{Chance, VirtualClock};
 use schemas::{
-    BillingAccountId, ControlKind, Hash32, LogId, Mode, TargetStatus, Timestamp, codec::Codec,
-    events::IntentsEvent,
+    BillingAccountId, ControlKind, Hash32, LogId, Mode, OrderStatus, Side, TargetStatus, Timestamp,
+    codec::Codec, events::IntentsEvent,
 };
 use sqlx::{AssertSqlSafe, PgPool};
 use uuid::Uuid;
 
-use super::{START, Tenant, grant, sealed_key};
+use super::{START, Tenant, grant, keyring, sealed_key, shares};
 
 /// A ledger under test.
 pub enum Ledger {
@@ -333,3 +334,52 @@ fn items(intents: Vec<IntentsEvent>) -> Vec<Item> {
         })
         .collect()
 }
+
+/// A tenant, and whose key is held.
+pub fn one() -> (Tenant, Keyring) {
+    let tenant = Tenant::new(1);
+    let keyring = keyring(&[(1, &tenant)]);
+    (tenant, keyring)
+}
+
+/// The SELLs that were committed.
+pub fn sells(gated: &[Gated]) -> Vec<Attempt> {
+    gated
+        .iter()
+        .filter_map(|g| match g {
+            Gated::Inserted(a) if a.side == Side::Sell => Some((**a).clone()),
+            _ => None,
+        })
+        .collect()
+}
+
+/// An attempt comes to this.
+pub fn then(attempt: &Attempt, status: OrderStatus, filled: &str, held: &Held) -> Attempt {
+    let mut next = Attempt {
+        status,
+        is_final: status.is_final(),
+        filled_shares: shares(filled),
+        filled_usdc: attempt.limit_price.cost(shares(filled), schemas::Round::Down).unwrap(),
+        confirmed_shares: shares(filled),
+        revision: attempt.revision + 1,
+        changed_at: held.now,
+        ..attempt.clone()
+    };
+    next.next_look_at = follow::next_look(&next, held.now);
+    next
+}
+
+/// Runs each of them over both ledgers.
+#[allow(unused_macros, reason = "each test binary uses its part")]
+macro_rules! on_both {
+    ($($name:ident,)*) => {
+        mod in_memory {
+            $(#[tokio::test] async fn $name() { super::$name($crate::common::ledger::Ledger::memory().await).await; })*
+        }
+        mod in_postgres {
+            $(#[tokio::test] async fn $name() { super::$name($crate::common::ledger::Ledger::postgres().await).await; })*
+        }
+    };
+}
+#[allow(unused_imports, reason = "as above")]
+pub(crate) use on_both;

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 pub mod channel;
+pub mod crash;
 pub mod ledger;
 pub mod scene;
 pub mod venue;

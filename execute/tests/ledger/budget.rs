@@ -6,10 +6,10 @@ use crate::{
     accepted, attempts, buys,
     common::{
         START, Tenant, grant, keyring,
-        ledger::{Held, Ledger, codec},
+        ledger::{Held, Ledger, codec, on_both, one},
         usdc,
     },
-    filled, one, step,
+    filled, step,
 };
 use execute::{
     StoreError,

@@ -6,10 +6,10 @@ use crate::{
     attempts, buys,
     common::{
         Tenant, keyring,
-        ledger::{Held, LEASE, Ledger, codec, log_id},
+        ledger::{Held, LEASE, Ledger, codec, log_id, on_both, one},
         price, usdc,
     },
-    one, step,
+    step,
 };
 use eventlog::{Offset, TopicPartition, position::StoredOffset};
 use execute::{

@@ -7,26 +7,14 @@
     reason = "tests"
 )]
 
-macro_rules! on_both {
-    ($($name:ident,)*) => {
-        mod in_memory {
-            $(#[tokio::test] async fn $name() { super::$name(super::Ledger::memory().await).await; })*
-        }
-        mod in_postgres {
-            $(#[tokio::test] async fn $name() { super::$name(super::Ledger::postgres().await).await; })*
-        }
-    };
-}
-
 mod budget;
 #[path = "../common/mod.rs"]
 mod common;
 mod gate;
 mod steps;
 
-use common::{Tenant, keyring, shares};
+use common::{Tenant, shares};
 use execute::{
-    Keyring,
     core::{Attempt, Event, fills::Fills, transition, transition::Seen},
     store::Gated,
 };
@@ -35,12 +23,6 @@ use venue::{
     outcome::{Accepted, SubmitOutcome},
     wire::{ClobOrderStatus, PlacedStatus},
 };
-
-fn one() -> (Tenant, Keyring) {
-    let tenant = Tenant::new(1);
-    let keyring = keyring(&[(1, &tenant)]);
-    (tenant, keyring)
-}
 
 fn attempts(gated: &[Gated]) -> Vec<Attempt> {
     gated

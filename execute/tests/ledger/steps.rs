@@ -6,10 +6,10 @@ use crate::{
     accepted, attempts, buys,
     common::{
         START, Tenant, keyring,
-        ledger::{Held, Ledger},
+        ledger::{Held, Ledger, on_both, one},
         sealed_key, shares, usdc,
     },
-    filled, one, only_sell, step,
+    filled, only_sell, step,
 };
 use execute::{
     StoreError,

@@ -23,7 +23,7 @@ use schemas::{IdempotencyKey, events::PlaceIntent};
 
 const SOON: Duration = Duration::from_secs(20);
 
-fn secs(n: u64) -> Duration {
+const fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
