@@ -18,8 +18,8 @@ use common::{
     Tenant, keyring,
     ledger::{Held, Ledger},
 };
-use execute::{Keyring, StoreError, store::Gated};
-use schemas::{IdempotencyKey, Side, events::MigrateIntent};
+use execute::{Keyring, StoreError, core::gate::denial, store::Gated};
+use schemas::{Denial, IdempotencyKey, Side, events::MigrateIntent};
 use sqlx::{AssertSqlSafe, PgPool};
 
 /// A ledger and who sees all of it, a tenant, and its partition held.
@@ -114,6 +114,43 @@ async fn a_due_that_another_writes_between_look_and_insert_is_due_once() {
         .await
         .unwrap();
     assert_eq!(sells, 0);
+}
+
+/// A tenant pauses while the gate is on its way: whoever was told that it is paused sees no BUY after that. The API holds the
+/// account's row while it writes; a gate that waits for it has to read afterwards what it waited for.
+#[tokio::test]
+async fn a_pause_that_is_being_written_stops_the_gate_that_waits_for_it() {
+    for stood_before in [false, true] {
+        let (_ledger, admin, tenant, keyring, mut held) = scene().await;
+        let account = tenant.account.as_uuid();
+        let switch = |on: bool| {
+            sqlx::query(
+                "insert into poly_controls (id, billing_account_id, kind, active, reason, revision, changed_at)
+                 values (gen_random_uuid(), $1, 'pause', $2, '', 1, now())
+                 on conflict (billing_account_id, kind) do update set active = excluded.active",
+            )
+            .bind(account)
+            .bind(on)
+        };
+        if stood_before {
+            switch(false).execute(&admin).await.unwrap();
+        }
+        let mut pausing = admin.begin().await.unwrap();
+        sqlx::query("select from billing_accounts where id = $1 for no key update")
+            .bind(account)
+            .execute(&mut *pausing)
+            .await
+            .unwrap();
+        switch(true).execute(&mut *pausing).await.unwrap();
+
+        let buy = tenant.buy(1, "10", "0.50");
+        let gate = tokio::spawn(async move { held.gate(vec![buy.into()], &keyring).await });
+        somebody_waits(&admin, || gate.is_finished()).await;
+        pausing.commit().await.unwrap();
+        let gated = gate.await.unwrap().unwrap();
+        let [Gated::Inserted(attempt)] = gated.as_slice() else { panic!("{gated:?}") };
+        assert_eq!(denial(attempt), Some(Denial::TenantPaused), "the row stood before: {stood_before}");
+    }
 }
 
 /// The first fill of a position is being written when its token goes on under another id: nobody sees the row of the position

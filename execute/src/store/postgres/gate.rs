@@ -147,7 +147,10 @@ async fn hold(db: &mut PgConnection, partition: i32, epoch: i64, source: &Source
     }
 }
 
-/// Locks the tenants' budgets, in one order for everybody, and begins their snapshots.
+/// Locks the tenants' budgets and accounts, in one order for everybody, and begins their snapshots.
+///
+/// Whoever changes what a tenant allows, or pauses it, holds the account's row meanwhile. It is locked before anything of
+/// that is read, and in another statement: one that waited for it would still see what stood before.
 async fn lock_budgets(
     db: &mut PgConnection,
     wanted: &Wanted,
@@ -157,8 +160,9 @@ async fn lock_budgets(
     let accounts: Vec<Uuid> = wanted.tenants.iter().map(|(a, _)| a.as_uuid()).collect();
     let found = sqlx::query(
         "select b.billing_account_id, b.mode, b.balance from execution.budgets b
+         join billing_accounts a on a.id = b.billing_account_id
          where (b.billing_account_id, b.mode) in (select * from unnest($1::uuid[], $2::text[]))
-         order by b.billing_account_id, b.mode for update",
+         order by b.billing_account_id, b.mode for update of b for share of a",
     )
     .bind(accounts)
     .bind(text(wanted.tenants.iter().map(|(_, m)| m)))
@@ -188,7 +192,6 @@ async fn lock_budgets(
 #[derive(Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 enum Allowed {
-    Account {},
     Target {
         billing_account_id: BillingAccountId,
         id: TargetRowId,
@@ -224,10 +227,9 @@ enum Allowed {
     },
 }
 
-/// Accounts, targets, connections, grants and switches, held `FOR SHARE`: whoever pauses or revokes waits for the
-/// gates that did not see it.
+/// Targets, connections, grants and switches, held `FOR SHARE`: whoever pauses or revokes waits for the gates that did not
+/// see it.
 const ALLOWED: &str = "with
-    a as (select id from billing_accounts where id = any($1) for share),
     t as (select id, billing_account_id, status, target_wallet, mode, created_by_user_id
         from poly_copy_trade_targets where id = any($2) and billing_account_id = any($1) for share),
     c as (select id, billing_account_id, address, signature_type, funder, approved_at
@@ -241,8 +243,7 @@ const ALLOWED: &str = "with
     k as (select billing_account_id, kind from poly_controls
         where (billing_account_id = any($1) or billing_account_id is null) and active and kind in ('pause', 'halt')
         for share)
-    select jsonb_build_object('kind', 'account') from a
-    union all select to_jsonb(t) || '{\"kind\": \"target\"}' from t
+    select to_jsonb(t) || '{\"kind\": \"target\"}' from t
     union all select to_jsonb(c) || jsonb_build_object('kind', 'connection', 'approved', approved_at is not null) from c
     union all select jsonb_build_object('kind', 'grant', 'billing_account_id', billing_account_id, 'scopes', scopes,
         'per_order', (per_order_usdc_cap * 1000000)::bigint, 'daily', (daily_usdc_cap * 1000000)::bigint,
@@ -275,7 +276,6 @@ async fn read_tenants(
         .map_err(failed)?;
     for row in &found {
         match row.try_get::<Json<Allowed>, _>(0).map_err(failed)?.0 {
-            Allowed::Account {} => {}
             Allowed::Target { billing_account_id, id, status, target_wallet, mode, created_by_user_id } => {
                 let target = Target { status, wallet: target_wallet, mode, created_by: created_by_user_id };
                 for snapshot in of_account(snapshots, Some(billing_account_id)) {
