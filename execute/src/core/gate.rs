@@ -37,6 +37,8 @@ pub trait Sign: Send + Sync {
 pub enum Wait {
     /// For an order to end: the one it replaces.
     Order(AttemptKey),
+    /// For the intent that replaces it while it waits.
+    Intent(IdempotencyKey),
 }
 
 impl Wait {
@@ -44,6 +46,7 @@ impl Wait {
     pub fn describe(self) -> String {
         match self {
             Self::Order(key) => format!("order:{}:{}", key.idempotency_key, key.attempt),
+            Self::Intent(key) => format!("intent:{key}"),
         }
     }
 }
@@ -122,6 +125,8 @@ pub struct Wanted {
     pub closes: BTreeSet<CloseName>,
     /// Tokens that go on under another id: carried there before anything is read.
     pub migrations: Vec<Migration>,
+    /// The accounts whose BUYs that wait are asked for: an intent names another copy, which may be one of them.
+    pub waiting: BTreeSet<BillingAccountId>,
 }
 
 impl Wanted {
@@ -136,6 +141,7 @@ impl Wanted {
             wanted.conditions.insert((account, head.condition_id));
             wanted.keys.insert((account, head.idempotency_key));
             wanted.keys.extend(names(intent).map(|key| (account, key)));
+            wanted.waiting.extend(names(intent).map(|_| account));
             wanted.naturals.insert((account, natural_key(head)));
             // A BUY that waits for another may be overtaken by a close.
             let may_close = !matches!(intent, IntentsEvent::PlaceIntent(i) if i.replaces.is_none());
@@ -180,6 +186,11 @@ impl Wanted {
             }
         };
         self.closes = std::mem::take(&mut self.closes).into_iter().map(current).collect();
+    }
+
+    /// What BUYs that wait name besides: the orders that they replace.
+    pub fn and_of_waiting(&mut self, waiting: &[PlaceIntent]) {
+        self.keys.extend(waiting.iter().filter_map(|i| Some((i.head.billing_account_id, i.replaces?))));
     }
 
     /// What the closes that were read name besides: the attempts of their dues, and the BUYs that these wait for.
@@ -255,29 +266,24 @@ fn gate_place(
         return Ok(vec![Step::Nothing("it was placed or denied before")]);
     }
     if intent.replaces.is_some() && is_overtaken(snapshot, head) {
-        let line = Line {
-            head,
-            asset: &head.asset,
-            side: Side::Buy,
-            facts: Some(&intent.facts),
-            attempt: 0,
-            partition,
-            send_until: intent.send_until,
-            note: None,
-            book: None,
-        };
-        let why = Denial::Superseded.as_str().to_owned();
-        let row = ended(snapshot, &line, (intent.limit, intent.shares), OrderStatus::Denied, why);
-        snapshot.admit(&row);
-        return Ok(vec![Step::Insert(Box::new(row))]);
+        return Ok(vec![superseded(snapshot, intent, partition)]);
     }
+    // What is replaced while it waits ends with the one that replaces it: that waits for the same order.
+    let next = snapshot.waiting.values().find(|next| next.replaces == Some(head.idempotency_key));
+    if let Some(next) = next {
+        return Ok(vec![Step::Defer(Wait::Intent(next.head.idempotency_key))]);
+    }
+    let passed_over = waiting_before(snapshot, intent.replaces);
+    let placed = passed_over.last().map_or(intent.replaces, |first| first.replaces);
     let mut replaced = Replaced::default();
-    if let Some(old) = intent.replaces.and_then(|key| last_of(snapshot, key)).cloned() {
+    let old = placed.and_then(|key| last_of(snapshot, key)).cloned();
+    if let Some(old) = &old {
         replaced = Replaced { shares: old.filled_shares, usdc: old.filled_usdc };
-        // An intent that will be denied anyway must not cancel what it would replace.
         if !old.is_final && may_become(&authorise(snapshot, Asked::Place(intent, replaced))) {
+            // An intent that will be denied anyway must not cancel what it would replace.
+            snapshot.waiting.insert(head.idempotency_key, intent.clone());
             let wait = Step::Defer(Wait::Order(old.key()));
-            let ask = ask_cancel(snapshot, &old, "replaced");
+            let ask = ask_cancel(snapshot, old, "replaced");
             return Ok(ask.into_iter().chain([wait]).collect());
         }
     }
@@ -297,7 +303,40 @@ fn gate_place(
         book: intent.book.as_ref(),
     };
     let shown = (intent.limit, intent.shares);
-    insert(snapshot, asked, &terms, facts, shown, keys).map(|step| vec![step])
+    let mut steps = vec![insert(snapshot, asked, &terms, facts, shown, keys)?];
+    if old.is_none_or(|old| old.is_final) {
+        steps.extend(passed_over.iter().map(|waiting| superseded(snapshot, waiting, partition)));
+    }
+    Ok(steps)
+}
+
+/// The BUYs that wait for the one they replace and that this one replaces in turn, the newest first.
+fn waiting_before(snapshot: &Snapshot, replaces: Option<IdempotencyKey>) -> Vec<PlaceIntent> {
+    let before = |key: Option<IdempotencyKey>| key.and_then(|key| snapshot.waiting.get(&key));
+    // A key names an earlier one, so that this ends; were it not so, nobody would be waited for twice.
+    std::iter::successors(before(replaces), |waiting| before(waiting.replaces))
+        .take(snapshot.waiting.len())
+        .cloned()
+        .collect()
+}
+
+/// A BUY that is not placed, since what came after it takes its place.
+fn superseded(snapshot: &mut Snapshot, intent: &PlaceIntent, partition: i32) -> Step {
+    let line = Line {
+        head: &intent.head,
+        asset: &intent.head.asset,
+        side: Side::Buy,
+        facts: Some(&intent.facts),
+        attempt: 0,
+        partition,
+        send_until: intent.send_until,
+        note: None,
+        book: None,
+    };
+    let why = Denial::Superseded.as_str().to_owned();
+    let row = ended(snapshot, &line, (intent.limit, intent.shares), OrderStatus::Denied, why);
+    snapshot.admit(&row);
+    Step::Insert(Box::new(row))
 }
 
 /// Whether a close of later took the position's BUYs along, while this one waited for the one it replaces.
@@ -333,6 +372,10 @@ fn gate_cancel(
         return Ok(steps);
     }
     let Some(attempt) = last_of(snapshot, intent.cancels).cloned() else {
+        let waiting = waiting_before(snapshot, Some(intent.cancels));
+        if !waiting.is_empty() {
+            return Ok(waiting.iter().map(|waiting| superseded(snapshot, waiting, partition)).collect());
+        }
         return Ok(vec![Step::Nothing("no such order was ever placed")]);
     };
     let ask = ask_cancel(snapshot, &attempt, &intent.cause);

@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 
 use schemas::{
-    Address, AssetId, BillingAccountId, ConditionId, Mode, Price, Shares, Side, SignatureType, TargetId,
-    TargetRowId, TargetStatus, Timestamp, Usdc, UserId,
+    Address, AssetId, BillingAccountId, ConditionId, IdempotencyKey, Mode, Price, Shares, Side,
+    SignatureType, TargetId, TargetRowId, TargetStatus, Timestamp, Usdc, UserId, events::PlaceIntent,
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -164,6 +164,8 @@ pub struct Snapshot {
     pub unconfirmed: BTreeMap<(TargetId, AssetId), Shares>,
     /// Positions that go on under another id, by their former ones.
     pub links: BTreeMap<(TargetId, AssetId), AssetId>,
+    /// BUYs that wait for the one they replace: they have no order yet.
+    pub waiting: BTreeMap<IdempotencyKey, PlaceIntent>,
 }
 
 impl Snapshot {
@@ -190,6 +192,7 @@ impl Snapshot {
             known_dues: Vec::new(),
             unconfirmed: BTreeMap::new(),
             links: BTreeMap::new(),
+            waiting: BTreeMap::new(),
         }
     }
 
@@ -201,6 +204,7 @@ impl Snapshot {
 
     /// Takes in a new attempt, so that the next intent of the batch sees it. An attempt counts once.
     pub fn admit(&mut self, attempt: &Attempt) {
+        self.waiting.remove(&attempt.idempotency_key);
         if self.named.insert(attempt.key(), attempt.clone()).is_some() || attempt.is_final {
             return;
         }

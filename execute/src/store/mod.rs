@@ -17,7 +17,8 @@ use bytes::Bytes;
 use eventlog::{TopicPartition, position::StoredOffset};
 use schemas::{
     BillingAccountId, ConditionId, IdempotencyKey, Mode, Shares, Timestamp, Usdc, UserId,
-    events::IntentsEvent,
+    codec::Codec,
+    events::{IntentsEvent, PlaceIntent},
 };
 use uuid::Uuid;
 
@@ -293,6 +294,30 @@ pub const fn intents(partition: i32) -> TopicPartition {
 /// When an intent that waits is asked again at first; the longer it waits, the less often.
 pub(crate) fn deferred_wait(now: Timestamp) -> Timestamp {
     now.plus(Duration::from_millis(500))
+}
+
+/// The BUYs among intents that wait, as they are kept.
+pub(crate) fn waiting_buys<'v>(
+    codec: &Codec,
+    values: impl IntoIterator<Item = &'v [u8]>,
+) -> Result<Vec<PlaceIntent>, StoreError> {
+    let mut buys = Vec::new();
+    for value in values {
+        let intent = codec.decode(value).map_err(|e| StoreError::Unreadable(e.to_string()))?;
+        if let IntentsEvent::PlaceIntent(buy) = intent {
+            buys.push(buy);
+        }
+    }
+    Ok(buys)
+}
+
+/// Takes BUYs that wait into their tenants' snapshots.
+pub(crate) fn wait(snapshots: &mut Snapshots, waiting: Vec<PlaceIntent>) {
+    for buy in waiting {
+        if let Some(snapshot) = snapshots.get_mut(&(buy.head.billing_account_id, buy.head.mode)) {
+            snapshot.waiting.insert(buy.head.idempotency_key, buy);
+        }
+    }
 }
 
 /// What the shell is told of an intent, given which attempts were really inserted: a conflict on a unique key means

@@ -37,6 +37,7 @@ on_both! {
     a_new_owner_waits_for_the_old_lease_and_its_own_does_not_keep_it_waiting,
     nothing_is_written_when_something_is_missing,
     deferred_intents_are_kept_until_they_are_gated,
+    a_replacement_of_one_that_waits_takes_its_place_whenever_it_is_asked,
     a_cancel_marks_the_order_that_it_names,
     offsets_and_revisions_are_kept,
 }
@@ -232,6 +233,43 @@ async fn deferred_intents_are_kept_until_they_are_gated(ledger: Ledger) {
     // Gated again after a lost answer: it is there already.
     let gated = held.gate_deferred(vec![again], &keyring).await.unwrap();
     assert!(matches!(gated.as_slice(), [Gated::Nothing(_)]), "{gated:?}");
+}
+
+async fn a_replacement_of_one_that_waits_takes_its_place_whenever_it_is_asked(ledger: Ledger) {
+    let (tenant, keyring) = one();
+    ledger.add(1, &tenant).await;
+    let mut held = Held::claim(&ledger, 0, "a").await;
+    let old = held.place(tenant.buy(1, "10", "0.10"), &keyring).await;
+    let replacing =
+        |fill, replaces| PlaceIntent { replaces: Some(replaces), ..tenant.buy(fill, "10", "0.50") };
+    let middle = replacing(2, old.idempotency_key);
+    let last = replacing(3, middle.head.idempotency_key);
+    let gated = held.gate(vec![middle.clone().into()], &keyring).await.unwrap();
+    let [Gated::Cancelling(cancelling), Gated::Deferred(_)] = gated.as_slice() else { panic!("{gated:?}") };
+    let cancelling = (**cancelling).clone();
+    let waits = Wait::Order(old.key());
+    let gated = held.gate(vec![last.clone().into()], &keyring).await.unwrap();
+    assert!(matches!(gated.as_slice(), [Gated::Deferred(wait)] if *wait == waits), "{gated:?}");
+    // Neither goes while the old one may fill, by whichever it is asked.
+    let next = Wait::Intent(last.head.idempotency_key);
+    for (intent, wait) in [(&last, waits), (&middle, next), (&last, waits)] {
+        let gated = held.gate_deferred(vec![intent.clone().into()], &keyring).await.unwrap();
+        assert!(matches!(gated.as_slice(), [Gated::Deferred(w)] if *w == wait), "{gated:?}");
+    }
+    let unsent = step(&cancelling, &Event::CancelledUnsent, held.now);
+    held.store.record(&cancelling, &unsent).await.unwrap();
+    let gated = held.gate_deferred(vec![middle.clone().into()], &keyring).await.unwrap();
+    assert!(matches!(gated.as_slice(), [Gated::Deferred(w)] if *w == next), "it is not its turn: {gated:?}");
+    let gated = held.gate_deferred(vec![last.into()], &keyring).await.unwrap();
+    let rows = attempts(&gated);
+    let stand: Vec<_> = rows.iter().map(|a| (a.fill_id.clone(), a.status)).collect();
+    let expected =
+        [(tenant.buy(3, "10", "0.50"), OrderStatus::Reserved), (middle.clone(), OrderStatus::Denied)];
+    assert_eq!(stand, expected.map(|(i, status)| (i.head.fill_id, status)));
+    let gated = held.gate_deferred(vec![middle.into()], &keyring).await.unwrap();
+    assert!(matches!(gated.as_slice(), [Gated::Nothing(_)]), "{gated:?}");
+    let long = held.now.plus(Duration::from_secs(9_000));
+    assert!(held.store.deferred(0, long, 10).await.unwrap().is_empty());
 }
 
 async fn a_cancel_marks_the_order_that_it_names(ledger: Ledger) {

@@ -1,8 +1,11 @@
 //! What becomes of an order that the venue took, and of a close.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use crate::{
@@ -14,9 +17,9 @@ use crate::{
     key, one, secs,
 };
 use eventlog::Log;
-use execute::store::intents;
+use execute::{core::gate::denial, store::intents};
 use runtime::Clock;
-use schemas::{OrderStatus, Side, Usdc, events::PlaceIntent};
+use schemas::{Denial, OrderStatus, Side, Usdc, events::PlaceIntent};
 
 #[tokio::test]
 async fn an_intent_becomes_one_order_that_is_followed_to_its_end() {
@@ -155,6 +158,76 @@ async fn a_replacement_goes_when_the_replaced_has_ended_less_what_that_filled() 
     assert_eq!(world.store.waiting().1, 0);
     executor.stop(&world).await;
     world.check();
+}
+
+/// A leader who moves his price quickly: each replaces the one before, which may still wait itself. One of them is placed.
+#[tokio::test]
+async fn of_a_chain_of_replacements_the_last_one_goes_alone() {
+    for links in 2..5 {
+        for between in [Duration::ZERO, Duration::from_millis(700), secs(4)] {
+            let (world, tenant) = one();
+            let held = Arc::new(AtomicBool::new(true));
+            let executor = world.start_with({
+                let held = held.clone();
+                move |_, venue| {
+                    venue.on_ask(move |name, _| {
+                        if name == "cancel" && held.load(Ordering::SeqCst) {
+                            Ask::NoAnswer
+                        } else {
+                            Ask::Answer
+                        }
+                    });
+                }
+            });
+            let mut chain = vec![tenant.buy(0, "10", "0.40")];
+            world.publish(chain[0].clone()).await;
+            let status = |i: &PlaceIntent| world.status(key(i));
+            world.until("the first rests", SOON, || status(&chain[0]) == Some(OrderStatus::Open)).await;
+            for link in 1..=links {
+                let replaces = chain.last().map(key);
+                chain.push(PlaceIntent { replaces, ..tenant.buy(link, "10", "0.45") });
+                world.publish(chain[chain.len() - 1].clone()).await;
+                world.pass(between).await;
+            }
+            world.pass(secs(5)).await;
+            assert_eq!(world.venue.posts().len(), 1, "the others wait");
+            held.store(false, Ordering::SeqCst);
+            let last = &chain[chain.len() - 1];
+            world.until("the last one rests", secs(60), || status(last) == Some(OrderStatus::Open)).await;
+            world.until("nothing waits any more", secs(60), || world.store.waiting() == (0, 0)).await;
+            world.pass(secs(60)).await;
+            assert_eq!(status(&chain[0]), Some(OrderStatus::Cancelled));
+            for passed_over in &chain[1..chain.len() - 1] {
+                let attempt = world.attempt(key(passed_over)).unwrap();
+                assert_eq!(denial(&attempt), Some(Denial::Superseded), "{:#?}", world.summary());
+            }
+            assert_eq!(status(last), Some(OrderStatus::Open));
+            assert_eq!(world.venue.posts().len(), 2);
+            executor.stop(&world).await;
+            world.check();
+        }
+    }
+}
+
+/// What is called back while it waits is not placed later.
+#[tokio::test]
+async fn a_cancel_of_a_replacement_that_waits_keeps_it_from_being_placed() {
+    let (world, tenant) = one();
+    let executor = world.start_with(|_, venue| {
+        venue.on_ask(|name, _| if name == "cancel" { Ask::NoAnswer } else { Ask::Answer });
+    });
+    let old = tenant.buy(1, "10", "0.40");
+    let new = PlaceIntent { replaces: Some(key(&old)), ..tenant.buy(2, "10", "0.50") };
+    world.publish(old.clone()).await;
+    world.until("the old one rests", SOON, || world.status(key(&old)) == Some(OrderStatus::Open)).await;
+    world.publish(new.clone()).await;
+    world.pass(secs(5)).await;
+    assert_eq!(world.status(key(&new)), None, "it waits");
+    world.publish(tenant.cancel(3, &new.head)).await;
+    world.until("it is told", SOON, || world.status(key(&new)) == Some(OrderStatus::Denied)).await;
+    assert_eq!(denial(&world.attempt(key(&new)).unwrap()), Some(Denial::Superseded));
+    world.until("nothing waits any more", secs(60), || world.store.waiting().1 == 0).await;
+    executor.stop(&world).await;
 }
 
 /// The figures say how fast orders are: not how long the venue took to cancel what another one replaces.

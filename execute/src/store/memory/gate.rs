@@ -14,6 +14,7 @@ use crate::{
     },
     store::{
         Batch, BudgetKey, Deferred, Gated, SealedConnection, Source, StoreError, answers, deferred_wait,
+        wait, waiting_buys,
     },
 };
 
@@ -131,8 +132,16 @@ impl State {
             }
             self.offsets.insert(batch.partition, to.clone());
         }
-        let wanted = Wanted::by(batch.items.iter().map(|i| &i.intent), batch.partition);
+        let mut wanted = Wanted::by(batch.items.iter().map(|i| &i.intent), batch.partition);
+        let has_order = |of: BillingAccountId, key| {
+            self.orders.keys().any(|o| o.billing_account_id == of && o.idempotency_key == key)
+        };
+        let waits = |(of, key): (BillingAccountId, _)| wanted.waiting.contains(&of) && !has_order(of, key);
+        let values = self.deferred.iter().filter(|((of, key, _), _)| waits((*of, *key)));
+        let waiting = waiting_buys(codec, values.map(|(_, w)| w.deferred.value.as_ref()))?;
+        wanted.and_of_waiting(&waiting);
         let mut snapshots = self.read(wanted, batch.served, batch.now)?;
+        wait(&mut snapshots, waiting);
         let intents = batch.items.iter().map(|i| &i.intent);
         let steps =
             gate_all(&mut snapshots, intents, batch.partition, keys).map_err(|_| StoreError::NotLoaded)?;

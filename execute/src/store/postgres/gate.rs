@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use schemas::{
     Address, AssetId, BillingAccountId, ControlKind, Mode, Side, SignatureType, TargetId, TargetRowId,
-    TargetStatus, Timestamp, Usdc, UserId,
+    TargetStatus, Timestamp, Usdc, UserId, codec::Codec,
 };
 use serde::Deserialize;
 use sqlx::{PgConnection, Row, types::Json};
@@ -18,7 +18,7 @@ use crate::{
         gate::{Sign, Snapshots, Step, Wanted, gate_all, head_of},
         snapshot::{Connection, Grant, Target},
     },
-    store::{Batch, Gated, Item, Source, StoreError, Turns, deferred_wait, turn_all},
+    store::{Batch, Gated, Item, Source, StoreError, Turns, deferred_wait, turn_all, wait, waiting_buys},
 };
 
 pub async fn gate(
@@ -29,7 +29,7 @@ pub async fn gate(
     let mut tx = pgpool::begin(&store.pool).await.map_err(failed)?;
     hold(&mut tx, batch.partition, batch.epoch, &batch.source).await?;
     let mut wanted = Wanted::by(batch.items.iter().map(|i| &i.intent), batch.partition);
-    let (mut snapshots, closes) = read(&mut tx, &mut wanted, batch.served, batch.now).await?;
+    let (mut snapshots, closes) = read(store, &mut tx, &mut wanted, batch.served, batch.now).await?;
 
     let intents = batch.items.iter().map(|i| &i.intent);
     let steps =
@@ -51,7 +51,7 @@ pub async fn turn(
     let mut tx = pgpool::begin(&store.pool).await.map_err(failed)?;
     hold(&mut tx, batch.partition, batch.epoch, &Source::Deferred).await?;
     let mut wanted = Wanted::by_closes(batch.closes.iter().map(|(name, condition, _)| (name, *condition)));
-    let (mut snapshots, closes) = read(&mut tx, &mut wanted, batch.served, batch.now).await?;
+    let (mut snapshots, closes) = read(store, &mut tx, &mut wanted, batch.served, batch.now).await?;
     let steps = turn_all(&mut snapshots, &batch, keys).map_err(|_| StoreError::NotLoaded)?;
     let written = write(store, &mut tx, &steps, &closes, &snapshots).await?;
     tx.commit().await.map_err(failed)?;
@@ -60,6 +60,7 @@ pub async fn turn(
 
 /// The tenants as they stand, and the closes as they were read.
 async fn read(
+    store: &PostgresStore,
     db: &mut PgConnection,
     wanted: &mut Wanted,
     served: &[Mode],
@@ -67,6 +68,7 @@ async fn read(
 ) -> Result<(Snapshots, Vec<Close>), StoreError> {
     let mut snapshots = lock_budgets(db, wanted, served, now).await?;
     read_tenants(db, wanted, &mut snapshots).await?;
+    read_waiting(&store.codec, db, wanted, &mut snapshots).await?;
     // Whoever changes where a position stands holds the tenant's budget, as this does.
     for migration in std::mem::take(&mut wanted.migrations) {
         closes::carry(db, &mut snapshots, migration, now).await?;
@@ -312,6 +314,31 @@ async fn read_tenants(
             }
         }
     }
+    Ok(())
+}
+
+/// The BUYs that wait for the one they replace.
+async fn read_waiting(
+    codec: &Codec,
+    db: &mut PgConnection,
+    wanted: &mut Wanted,
+    snapshots: &mut Snapshots,
+) -> Result<(), StoreError> {
+    if wanted.waiting.is_empty() {
+        return Ok(());
+    }
+    let found = sqlx::query_scalar::<_, Vec<u8>>(
+        "select value from execution.deferred d where billing_account_id = any($1) and not exists (
+             select from execution.orders o
+             where (o.billing_account_id, o.idempotency_key) = (d.billing_account_id, d.idempotency_key))",
+    )
+    .bind(wanted.waiting.iter().map(BillingAccountId::as_uuid).collect::<Vec<_>>())
+    .fetch_all(db)
+    .await
+    .map_err(failed)?;
+    let waiting = waiting_buys(codec, found.iter().map(Vec::as_slice))?;
+    wanted.and_of_waiting(&waiting);
+    wait(snapshots, waiting);
     Ok(())
 }
 
