@@ -145,6 +145,10 @@ pub fn transition(attempt: &Attempt, event: &Event, now: Timestamp) -> Option<At
         }
     }
     next.is_final = next.status.is_final();
+    // Words come from the venue, or from whatever answered in its place: none of them may keep a step from being written.
+    if let Some(words) = &mut next.reason {
+        words.retain(|c| !c.is_control());
+    }
     if next == *attempt {
         return None;
     }

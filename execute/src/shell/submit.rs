@@ -24,11 +24,18 @@ use super::{
 };
 use crate::core::{Attempt, Event, follow::may_send};
 
+/// The longest that a venue is stayed away from at its word: exits wait behind it, and a header may hold anything.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// How often one who waits looks whether it is still to go.
+const WATCH: Duration = Duration::from_secs(1);
+
 /// One tenant's queue.
 #[derive(Debug)]
 struct Lane {
     queue: Mutex<VecDeque<Outgoing>>,
     bucket: Mutex<Bucket>,
+    /// The venue asked to come back no sooner; on the monotonic clock.
+    paused_until: Mutex<Duration>,
     /// Held by whoever writes down an answer: in their order, and by one connection however many there are.
     writing: tokio::sync::Mutex<()>,
 }
@@ -38,6 +45,7 @@ impl Lane {
         Self {
             queue: Mutex::default(),
             bucket: Mutex::new(Bucket::new(per_second, burst)),
+            paused_until: Mutex::default(),
             writing: tokio::sync::Mutex::default(),
         }
     }
@@ -48,6 +56,15 @@ impl Lane {
 
     fn pop(&self) -> Option<Outgoing> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+
+    /// Sends nothing for so long, or for as long as anybody waits who was asked to come back later.
+    fn pause(&self, now: Duration, pause: Duration) {
+        *self.paused_until.lock().unwrap_or_else(PoisonError::into_inner) = now + pause.min(LONGEST_PAUSE);
+    }
+
+    fn paused(&self, now: Duration) -> Duration {
+        self.paused_until.lock().unwrap_or_else(PoisonError::into_inner).saturating_sub(now)
     }
 
     fn token(&self, now: Duration) -> Duration {
@@ -135,15 +152,17 @@ async fn write_down(desk: Desk, lane: Arc<Lane>, answer: Answer) -> Done {
 async fn send(desk: &Desk, lane: &Lane, order: Outgoing) -> Option<Answer> {
     let clock = &desk.stage.clock;
     let Outgoing { mut attempt, way } = order;
+    // Since one that comes from a look was read its cancellation may have been committed, while nobody had it in hand.
+    let mut is_old = way == Way::Waited;
     loop {
         if desk.lease.is_lost() {
             return None;
         }
-        if desk.hand.is_cancelled(attempt.key()) && attempt.cancel_asked_at.is_none() {
+        if is_old || (desk.hand.is_cancelled(attempt.key()) && attempt.cancel_asked_at.is_none()) {
             match desk.reload(attempt.key()).await {
-                Ok(now) => attempt = Attempt { body: attempt.body, ..now },
+                Ok(now) => (attempt, is_old) = (Attempt { body: attempt.body, ..now }, false),
                 Err(error) => {
-                    tracing::warn!(order = ?attempt.order_id, %error, "a cancellation could not be read yet");
+                    tracing::warn!(order = ?attempt.order_id, %error, "an attempt could not be read again yet");
                     clock.sleep(desk.stage.settings.come_back).await;
                     continue;
                 }
@@ -151,6 +170,11 @@ async fn send(desk: &Desk, lane: &Lane, order: Outgoing) -> Option<Answer> {
         }
         if !may_send(&attempt, clock.now()) {
             return give_up(desk, attempt).await;
+        }
+        let paused = lane.paused(clock.monotonic());
+        if !paused.is_zero() {
+            clock.sleep(paused.min(WATCH)).await;
+            continue;
         }
         let wait = desk.lease.wait(clock.monotonic()).max(lane.token(clock.monotonic()));
         if !wait.is_zero() {
@@ -195,7 +219,7 @@ async fn send(desk: &Desk, lane: &Lane, order: Outgoing) -> Option<Answer> {
         let next = desk.insist(attempt, &Event::Answered { sent_at, outcome }).await?;
         attempt = Attempt { body, ..next };
         // Also after a doubt: whether it may be sent again is asked above.
-        clock.sleep(pause).await;
+        lane.pause(clock.monotonic(), pause);
     }
 }
 

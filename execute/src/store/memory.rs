@@ -280,6 +280,9 @@ impl State {
 
     fn update(&mut self, codec: &Codec, before: &Attempt, after: &Attempt) -> Result<(), StoreError> {
         let key = after.key();
+        if after.reason.as_ref().is_some_and(|reason| reason.contains('\0')) {
+            return Err(StoreError::Refused("unsupported Unicode escape sequence".to_owned()));
+        }
         match self.orders.get_mut(&key) {
             Some(row) if row.revision == before.revision && row.held_as == after.held_as => {
                 *row = after.clone();
