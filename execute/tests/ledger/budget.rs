@@ -35,6 +35,7 @@ on_both! {
     switches_grants_and_targets_are_read_at_the_gate,
     a_tenant_sees_no_budget_of_another,
     a_balance_is_less_what_it_does_not_show_yet,
+    what_rests_for_days_counts_as_long_as_it_lives_and_a_day_after,
     a_pause_comes_of_five_rejections_in_a_row_and_is_told,
     no_cap_is_exceeded_by_concurrent_gates,
 }
@@ -44,16 +45,18 @@ async fn caps_count_what_is_committed_and_what_is_in_the_batch(ledger: Ledger) {
     ledger.add(1, &tenant).await;
     ledger.set_grant(&tenant, Grant { daily: usdc("22"), hourly: 6, ..grant() }).await;
     let mut held = Held::claim(&ledger, 0, "a").await;
-    held.place(tenant.buy(0, "10", "0.50"), &keyring).await;
+    let mut placed = vec![held.place(tenant.buy(0, "10", "0.50"), &keyring).await];
     let gated = held.gate(buys(&tenant, 1..6, "10", "0.50"), &keyring).await.unwrap();
+    placed.extend(attempts(&gated));
     let denials: Vec<_> = attempts(&gated).iter().map(denial).collect();
     let over = Some(Denial::CapExceededDaily);
     assert_eq!(denials, [None, None, None, over, over], "4 x $5 of $22");
-    assert_eq!(
-        denial(&held.place(tenant.buy(7, "5", "0.40"), &keyring).await),
-        None,
-        "exactly the last two dollars"
-    );
+    placed.push(held.place(tenant.buy(7, "5", "0.40"), &keyring).await);
+    assert_eq!(denial(&placed[6]), None, "exactly the last two dollars");
+    for attempt in placed.iter().filter(|a| !a.is_final) {
+        let size = attempt.shares.to_string();
+        end(&held, attempt, ClobOrderStatus::Matched, &size).await;
+    }
     // A day later there is room again; the orders of the last hour alone count as orders.
     held.now = held.now.plus(Duration::from_secs(24 * 3600));
     let fresh = |fill| {
@@ -186,6 +189,54 @@ async fn a_balance_is_less_what_it_does_not_show_yet(ledger: Ledger) {
     held.store.keep_balance(key, usdc("7.1"), held.now.plus(Duration::from_secs(1))).await.unwrap();
     held.now = held.now.plus(Duration::from_secs(2));
     assert_eq!(denial(&held.place(tenant.buy(4, "10", "0.71"), &keyring).await), None);
+}
+
+/// The venue tells its end, with so much filled and confirmed.
+async fn end(held: &Held, attempt: &Attempt, status: ClobOrderStatus, size: &str) -> Attempt {
+    let ended = step(attempt, &filled(attempt, status, size, true), held.now);
+    assert!(ended.is_final);
+    held.store.record(attempt, &ended).await.unwrap();
+    ended
+}
+
+async fn what_rests_for_days_counts_as_long_as_it_lives_and_a_day_after(ledger: Ledger) {
+    let (tenant, keyring) = one();
+    ledger.add(1, &tenant).await;
+    ledger.set_grant(&tenant, Grant { daily: usdc("22"), ..grant() }).await;
+    let key = BudgetKey { billing_account_id: tenant.account, mode: Mode::Simulated };
+    let mut held = Held::claim(&ledger, 0, "a").await;
+    let resting = |fill, after: Duration| {
+        let mut intent = tenant.buy(fill, "20", "0.50");
+        intent.order_ttl_s = 30 * 24 * 3600;
+        intent.send_until = intent.send_until.plus(after);
+        intent
+    };
+    let hours = |n: u64| Duration::from_secs(n * 3600);
+    let fills = held.place(resting(1, hours(0)), &keyring).await;
+    let lapses = held.place(resting(2, hours(0)), &keyring).await;
+    assert_eq!((denial(&fills), denial(&lapses)), (None, None));
+    let begun = held.now;
+    let over = async |held: &mut Held, fill, after, balance: &str| {
+        held.now = begun.plus(after);
+        // Read a moment ago, as it is all the time: what rests is still in it.
+        held.store.keep_balance(key, usdc(balance), held.now).await.unwrap();
+        denial(&held.place(resting(fill, after), &keyring).await)
+    };
+    assert_eq!(over(&mut held, 3, hours(30), "1000").await, Some(Denial::CapExceededDaily), "both live");
+    ledger.set_grant(&tenant, Grant { daily: usdc("100"), ..grant() }).await;
+    assert_eq!(over(&mut held, 4, hours(31), "29").await, Some(Denial::InsufficientBalance), "both live");
+    ledger.set_grant(&tenant, Grant { daily: usdc("22"), ..grant() }).await;
+    end(&held, &fills, ClobOrderStatus::Matched, "20").await;
+    assert_eq!(over(&mut held, 5, hours(32), "1000").await, Some(Denial::CapExceededDaily), "one was paid");
+    end(&held, &lapses, ClobOrderStatus::Canceled, "0").await;
+    let third = held.place(resting(6, hours(32)), &keyring).await;
+    assert_eq!(denial(&third), None, "one came to nothing");
+    end(&held, &third, ClobOrderStatus::Canceled, "0").await;
+    // What the first came to counts from its fill, not from when it was written.
+    assert_eq!(over(&mut held, 7, hours(54), "1000").await, None);
+    assert_eq!(over(&mut held, 8, hours(54), "1000").await, Some(Denial::CapExceededDaily));
+    assert_eq!(over(&mut held, 9, hours(56), "1000").await, None, "it was a day ago");
+    assert_eq!(over(&mut held, 10, hours(56), "1000").await, Some(Denial::CapExceededDaily));
 }
 
 /// Refused, and looked into: with that finding.

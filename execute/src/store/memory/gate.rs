@@ -21,6 +21,8 @@ use crate::{
 /// The rolling windows of the caps.
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const HOUR: Duration = Duration::from_secs(3600);
+/// Within which most orders end.
+const SOON: Duration = Duration::from_secs(300);
 
 impl State {
     /// Whether a unique key of a new attempt is taken.
@@ -102,13 +104,19 @@ impl State {
                 snapshot.stand(order);
             }
             if order.side == Side::Buy && order.counts_as_order() {
-                if order.created_at > now.minus(DAY) {
+                // One that rests for days counts as long as it lives, and what it came to for a day after that.
+                let late =
+                    |since| order.changed_at > since && order.changed_at.since(order.created_at) > SOON;
+                let counts = |since| order.created_at > since || !order.is_final || late(since);
+                if counts(now.minus(DAY)) {
                     snapshot.day = snapshot.day.saturating_add(order.counted());
-                    snapshot.hour += i64::from(order.created_at > now.minus(HOUR));
                 }
+                snapshot.hour += i64::from(order.created_at > now.minus(HOUR));
                 if let Some((_, at)) = balance
-                    && order.created_at > at.minus(HOUR)
-                    && (!order.is_final || order.changed_at > at || !order.is_settled())
+                    && (!order.is_final
+                        || late(at)
+                        || (order.created_at > at.minus(HOUR)
+                            && (order.changed_at > at || !order.is_settled())))
                 {
                     snapshot.claimed = snapshot.claimed.saturating_add(order.counted());
                 }

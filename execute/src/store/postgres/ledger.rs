@@ -66,29 +66,51 @@ enum Entry {
     },
 }
 
+/// What a tenant's BUYs count that are alive, however old they are.
+macro_rules! alive {
+    () => {
+        "select coalesce(sum(a.counted), 0) as alive from execution.orders a
+         where a.billing_account_id = t.account and a.mode = t.mode and a.side = 'BUY' and not a.is_final"
+    };
+}
+
+/// What those came to that ended long after they were written: the index `orders_late`.
+macro_rules! late {
+    () => {
+        "select coalesce(sum(l.counted), 0) as late from execution.orders l
+         where l.billing_account_id = t.account and l.mode = t.mode and l.side = 'BUY' and l.is_final
+             and l.status not in ('denied', 'rejected') and l.changed_at - l.created_at > 300000000"
+    };
+}
+
 /// One statement, so that all of it is one picture: what filled is either still alive or in the position. Sums are taken
 /// tenant by tenant (`lateral`), so that no plan begins with everybody's orders. (What a BUY
 /// can still cost stays far inside 64 bits: the constant caps hold limit times shares below 5 x 10^14.)
 macro_rules! ledger {
     () => {
-        "
+        concat!(
+            "
     select jsonb_build_object('kind', 'window', 'billing_account_id', t.account, 'mode', t.mode,
-        'day', o.day, 'hour', o.hour) as entry
+        'day', (o.day + a.alive + l.late)::bigint, 'hour', o.hour) as entry
     from unnest($1::uuid[], $2::text[]) t(account, mode) cross join lateral (
-        select sum(w.counted)::bigint as day, count(*) filter (where w.created_at > $10) as hour
+        select coalesce(sum(w.counted), 0) as day, count(*) filter (where w.created_at > $10) as hour
         from execution.orders w
         where w.billing_account_id = t.account and w.mode = t.mode and w.created_at > $9
             and w.side = 'BUY' and w.status not in ('denied', 'rejected')) o
-    where o.day is not null
+    cross join lateral (", alive!(), " and a.created_at <= $9) a
+    cross join lateral (", late!(), " and l.changed_at > $9 and l.created_at <= $9) l
     union all
-    select jsonb_build_object('kind', 'claimed', 'billing_account_id', t.account, 'mode', t.mode, 'claimed', o.claimed)
+    select jsonb_build_object('kind', 'claimed', 'billing_account_id', t.account, 'mode', t.mode,
+        'claimed', (o.claimed + a.alive + l.late)::bigint)
     from unnest($1::uuid[], $2::text[]) t(account, mode)
     join execution.budgets b on b.billing_account_id = t.account and b.mode = t.mode cross join lateral (
-        select sum(c.counted)::bigint as claimed from execution.orders c
+        select coalesce(sum(c.counted), 0) as claimed from execution.orders c
         where c.billing_account_id = b.billing_account_id and c.mode = b.mode and c.created_at > b.balance_at - 3600000000
             and c.side = 'BUY' and c.status not in ('denied', 'rejected')
             and (not c.is_final or c.changed_at > b.balance_at or c.confirmed_shares < c.filled_shares)) o
-    where b.balance is not null and o.claimed is not null
+    cross join lateral (", alive!(), " and a.created_at <= b.balance_at - 3600000000) a
+    cross join lateral (", late!(), " and l.changed_at > b.balance_at and l.created_at <= b.balance_at - 3600000000) l
+    where b.balance is not null
     union all
     select to_jsonb(p) || '{\"kind\": \"position\"}' from execution.positions p
     join unnest($3::uuid[], $4::text[]) w(account, condition)
@@ -112,6 +134,7 @@ macro_rules! ledger {
     select jsonb_build_object('kind', 'named', 'order', to_jsonb(o)) from execution.orders o
     join unnest($7::uuid[], $8::text[]) w(account, name)
         on o.billing_account_id = w.account and o.natural_key = w.name"
+        )
     };
 }
 const LEDGER: &str = ledger!();
