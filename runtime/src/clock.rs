@@ -15,7 +15,8 @@ pub trait Clock: fmt::Debug + Send + Sync {
     /// The wall time. May step backwards; what must not (a cut's clock) guards itself.
     fn now(&self) -> Timestamp;
 
-    /// A reading that never goes back, comparable only with others of the same process.
+    /// A reading that never goes back, comparable only with others of the same process. It goes on while the machine is
+    /// suspended: a lease runs out then too.
     fn monotonic(&self) -> Duration;
 
     /// Returns after `d` of this clock's time.
@@ -25,7 +26,7 @@ pub trait Clock: fmt::Debug + Send + Sync {
 /// The machine's clock.
 #[derive(Debug, Clone)]
 pub struct SystemClock {
-    started: std::time::Instant,
+    started: Duration,
 }
 
 impl SystemClock {
@@ -36,10 +37,25 @@ impl SystemClock {
 }
 
 impl Default for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the machine's clock")]
     fn default() -> Self {
-        Self { started: std::time::Instant::now() }
+        Self { started: since_boot() }
     }
+}
+
+/// The time since the machine was started, what it was suspended included: `Instant` stands still meanwhile, and whoever
+/// slept with an order in its hand would think that its lease still holds.
+#[cfg(target_os = "linux")]
+fn since_boot() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+/// The time since somebody first asked.
+#[cfg(not(target_os = "linux"))]
+#[expect(clippy::disallowed_methods, reason = "this is the one place that reads the machine's clock")]
+fn since_boot() -> Duration {
+    static FIRST: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
+    FIRST.get_or_init(std::time::Instant::now).elapsed()
 }
 
 #[async_trait]
@@ -53,7 +69,7 @@ impl Clock for SystemClock {
     }
 
     fn monotonic(&self) -> Duration {
-        self.started.elapsed()
+        since_boot().saturating_sub(self.started)
     }
 
     async fn sleep(&self, d: Duration) {
@@ -116,6 +132,18 @@ impl Clock for VirtualClock {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// `/proc/uptime` counts what the machine was suspended; `Instant` does not.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_monotonic_clock_counts_what_the_machine_was_suspended() {
+        let read = || -> f64 {
+            let text = std::fs::read_to_string("/proc/uptime").unwrap();
+            text.split_whitespace().next().unwrap().parse().unwrap()
+        };
+        let (before, ours, after) = (read(), since_boot().as_secs_f64(), read());
+        assert!((before - 0.1..=after + 0.1).contains(&ours), "{before} {ours} {after}");
+    }
 
     #[tokio::test]
     async fn a_virtual_sleeper_wakes_when_its_time_has_come() {
