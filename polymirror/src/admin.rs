@@ -132,7 +132,7 @@ impl<'i> Admin<'i> {
     /// # Errors
     /// Caps below zero.
     pub async fn allow(&self, tenant: Tenant, terms: SetGrant) -> Result<i64, Error> {
-        Ok(self.accounts.grant_set(tenant, terms).await.map_err(Error::said)?.revision)
+        Ok(self.accounts.grant_set(tenant, terms, None).await.map_err(Error::said)?.revision)
     }
 
     /// `tenant …`.
@@ -214,7 +214,7 @@ impl<'i> Admin<'i> {
         } = command;
         let account = self.find(tenant).await?;
         if *revoke {
-            let grant = self.accounts.grant_revoke(account).await.map_err(Error::said)?;
+            let grant = self.accounts.grant_revoke(account, None).await.map_err(Error::said)?;
             println!("grant of {tenant} taken back (revision {})", grant.revision);
             return Ok(());
         }

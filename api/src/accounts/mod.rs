@@ -164,6 +164,14 @@ impl From<sqlx::Error> for AccountError {
     }
 }
 
+/// Whether a thing is at the revision that a change was made on; any, where none is named.
+const fn is_at(found: i64, expected: Option<i64>) -> Result<(), AccountError> {
+    match expected {
+        Some(expected) if expected != found => Err(AccountError::RevisionStale { expected, found }),
+        _ => Ok(()),
+    }
+}
+
 impl From<IdError> for AccountError {
     fn from(error: IdError) -> Self {
         Self::Row(error.to_string())

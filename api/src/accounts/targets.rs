@@ -10,7 +10,7 @@ use schemas::{
 };
 use sqlx::{PgConnection, Row, postgres::PgRow};
 
-use super::{AccountError, Accounts, Entry, Tenant, tell};
+use super::{AccountError, Accounts, Entry, Tenant, is_at, tell};
 use crate::policy;
 
 /// A target, as its row stands.
@@ -120,16 +120,6 @@ impl Target {
             created_at,
             changed_at,
         })
-    }
-
-    /// Whether it is at the revision that a change was made on.
-    const fn is_at(&self, expected: Option<i64>) -> Result<(), AccountError> {
-        match expected {
-            Some(expected) if expected != self.revision => {
-                Err(AccountError::RevisionStale { expected, found: self.revision })
-            }
-            _ => Ok(()),
-        }
     }
 
     fn state(&self, tenant: Tenant) -> TargetState {
@@ -274,7 +264,7 @@ impl Accounts {
     ) -> Result<Target, AccountError> {
         let mut transaction = self.hold(tenant).await?;
         let there = followed(&mut transaction, tenant, row).await?;
-        there.is_at(expected)?;
+        is_at(there.revision, expected)?;
         let mut target = wanted(&there)?;
         if target == there {
             return Ok(there);
@@ -304,7 +294,7 @@ impl Accounts {
     ) -> Result<Target, AccountError> {
         let mut transaction = self.hold(tenant).await?;
         let there = one(&mut transaction, tenant, row).await?;
-        there.is_at(expected)?;
+        is_at(there.revision, expected)?;
         let status = match positions {
             Positions::Keep => TargetStatus::Removed,
             Positions::Follow | Positions::Close => TargetStatus::Closing,

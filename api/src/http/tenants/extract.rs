@@ -7,10 +7,12 @@ use axum::{
     http::{HeaderMap, StatusCode, header, request::Parts},
 };
 use serde::de::DeserializeOwned;
+use utoipa::IntoParams;
 
 use super::super::{
     State,
     problem::{Problem, RequestError},
+    shapes::Quoted,
 };
 use crate::{Tenant, accounts::ApiToken};
 
@@ -119,6 +121,16 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, RequestError> {
     })?;
     reader.end().map_err(|error| RequestError::Json(error.to_string()))?;
     Ok(value)
+}
+
+/// The header of a conditional change.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Header)]
+#[allow(dead_code, reason = "what `IfMatch` reads, for the document")]
+pub(super) struct MatchHeader {
+    /// The revision that the change is made on, as `ETag` shows it.
+    #[param(rename = "If-Match", inline, value_type = Quoted, required = false)]
+    if_match: String,
 }
 
 /// The revision that `If-Match` asks for; none for `*`, or without the header.

@@ -22,9 +22,9 @@ use super::{
     super::{
         State,
         problem::Problem,
-        shapes::{ModeWord, Quoted, StatusWord, Time, Wallet},
+        shapes::{ModeWord, StatusWord, Time, Wallet},
     },
-    extract::{Answer, Body, Caller, Id, IfMatch, Params, etag},
+    extract::{Answer, Body, Caller, Id, IfMatch, MatchHeader, Params, etag},
     page::{self, List},
 };
 use crate::{
@@ -259,16 +259,6 @@ pub(super) async fn create(
         Added::New => (StatusCode::CREATED, [(header::LOCATION, location)], body).into_response(),
         Added::Again | Added::Already => body.into_response(),
     })
-}
-
-/// The header of a conditional change.
-#[derive(Debug, IntoParams)]
-#[into_params(parameter_in = Header)]
-#[allow(dead_code, reason = "what `IfMatch` reads, for the document")]
-pub(super) struct MatchHeader {
-    /// The revision that the change is made on, as `ETag` shows it.
-    #[param(rename = "If-Match", inline, value_type = Quoted, required = false)]
-    if_match: String,
 }
 
 /// What is to change.
