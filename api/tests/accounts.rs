@@ -290,6 +290,38 @@ async fn a_grant_is_told_with_every_cap_to_the_last_digit_and_its_revisions_neve
     assert_eq!(code(accounts.grant_set(tenant, negative, None).await), "cap_invalid");
 }
 
+/// Two who change one cap each: neither takes back what the other did.
+#[tokio::test]
+async fn an_amended_grant_keeps_what_others_made_of_it() {
+    let setup = setup().await;
+    let accounts = &setup.accounts;
+    let tenant = accounts.create_tenant("alice").await.unwrap();
+    let first = accounts.grant_amend(tenant, |there| there.cloned().unwrap_or_else(terms)).await.unwrap();
+    assert_eq!((first.revision, first.terms.daily_usdc_cap), (1, terms().daily_usdc_cap));
+    let daily = accounts.grant_amend(tenant, |there| SetGrant {
+        daily_usdc_cap: Usdc::from_units(60),
+        ..there.unwrap().clone()
+    });
+    let market = accounts.grant_amend(tenant, |there| SetGrant {
+        per_market_usdc_cap: Some(Usdc::from_units(20)),
+        ..there.unwrap().clone()
+    });
+    let (daily, market) = tokio::join!(daily, market);
+    assert_eq!(daily.unwrap().revision + market.unwrap().revision, 2 + 3);
+    let stands = accounts.grant(tenant).await.unwrap().unwrap().terms;
+    assert_eq!(
+        (stands.daily_usdc_cap, stands.per_market_usdc_cap),
+        (Usdc::from_units(60), Some(Usdc::from_units(20)))
+    );
+    accounts.grant_revoke(tenant, None).await.unwrap();
+    accounts
+        .grant_amend(tenant, |there| {
+            there.map_or_else(terms, |_| panic!("what was taken back is not allowed"))
+        })
+        .await
+        .unwrap();
+}
+
 #[tokio::test]
 async fn a_tenant_switches_its_own_trading_and_only_the_operator_everybody_s() {
     let setup = setup().await;

@@ -91,14 +91,36 @@ impl Accounts {
     pub async fn grant_set(
         &self,
         tenant: Tenant,
-        mut terms: SetGrant,
+        terms: SetGrant,
         expected: Option<i64>,
     ) -> Result<Grant, AccountError> {
-        terms.check()?;
+        self.grant_change(tenant, expected, |_| terms).await
+    }
+
+    /// Allows what is made of what is allowed, if anything is; nobody changes it in between.
+    ///
+    /// # Errors
+    /// A scope that is none, or a cap below zero.
+    pub async fn grant_amend(
+        &self,
+        tenant: Tenant,
+        amended: impl FnOnce(Option<&SetGrant>) -> SetGrant + Send,
+    ) -> Result<Grant, AccountError> {
+        self.grant_change(tenant, None, amended).await
+    }
+
+    async fn grant_change(
+        &self,
+        tenant: Tenant,
+        expected: Option<i64>,
+        wanted: impl FnOnce(Option<&SetGrant>) -> SetGrant + Send,
+    ) -> Result<Grant, AccountError> {
         let mut transaction = self.hold(tenant).await?;
         let last = last_revision(&mut transaction, tenant).await?;
         is_at(last, expected)?;
         let there = current(&mut transaction, tenant).await?;
+        let mut terms = wanted(there.as_ref().map(|there| &there.terms));
+        terms.check()?;
         if let Some(there) = there.as_ref().filter(|there| there.terms == terms) {
             return Ok(there.clone());
         }
