@@ -15,7 +15,7 @@ mod wallets;
 pub use closes::{CLOSE_REVISION, Close};
 pub use controls::Control;
 pub use grants::{Grant, SCOPES, SetGrant};
-pub use targets::{Added, Change, Positions, Target, TargetPlace};
+pub use targets::{Added, Change, MOST_TARGETS, Positions, Target, TargetPlace};
 pub use tokens::{ApiToken, TOKEN_PREFIX, Token};
 pub use wallets::{ConnectWallet, Connection};
 
@@ -70,6 +70,12 @@ pub enum AccountError {
         "target_closing: this wallet is no longer followed; its positions are being closed. Add it again to change that"
     )]
     TargetClosing,
+    /// As many as one account may follow.
+    #[error(
+        "targets_too_many: this account follows {0} wallets, and no more are followed for one. Remove one first, and wait \
+         until its positions are closed, or keep them"
+    )]
+    TargetsTooMany(i64),
     /// It is followed in another mode.
     #[error(
         "target_mode_differs: this wallet is followed in mode `{0}` already, and positions of two modes never mix. Remove \
@@ -187,6 +193,7 @@ impl AccountError {
             Self::NotFound(_) => "not_found",
             Self::Policy(e) => e.code(),
             Self::TargetClosing => "target_closing",
+            Self::TargetsTooMany(_) => "targets_too_many",
             Self::ModeDiffers(_) => "target_mode_differs",
             Self::ModeNotServed { .. } => "mode_not_served",
             Self::WalletElsewhere => "wallet_connected_elsewhere",

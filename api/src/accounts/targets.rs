@@ -13,6 +13,10 @@ use sqlx::{PgConnection, Row, postgres::PgRow};
 use super::{AccountError, Accounts, Entry, Tenant, is_at, tell};
 use crate::policy;
 
+/// The most wallets that one account follows, those that are being wound down too. All wallets of an installation share
+/// the venue's limits (`ingest::shell::pace`): each one more is read a little later, and so is everybody else's.
+pub const MOST_TARGETS: i64 = 100;
+
 /// A target, as its row stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
@@ -147,7 +151,8 @@ impl Accounts {
     /// up again with these settings.
     ///
     /// # Errors
-    /// Settings that are none, a mode that is not served, or another one than it is followed in.
+    /// Settings that are none, a mode that is not served, or another one than it is followed in; more wallets than
+    /// [`MOST_TARGETS`].
     pub async fn target_add(
         &self,
         tenant: Tenant,
@@ -180,6 +185,11 @@ impl Accounts {
                 (self.change(&mut transaction, tenant, target, now).await?, Added::Again)
             }
             None => {
+                // Under the account's row: nobody adds another one meanwhile.
+                let there = count(&mut transaction, tenant).await?;
+                if there >= MOST_TARGETS {
+                    return Err(AccountError::TargetsTooMany(there));
+                }
                 let target = Target {
                     row: TargetRowId::from_uuid(self.chance.uuid()),
                     wallet,
@@ -444,6 +454,13 @@ impl Accounts {
         };
         tell(connection, &self.codec, entry, &target.state(tenant)).await
     }
+}
+
+/// How many wallets ingest reads for the account.
+async fn count(connection: &mut PgConnection, tenant: Tenant) -> Result<i64, AccountError> {
+    let sql =
+        "select count(*) from poly_copy_trade_targets where billing_account_id = $1 and status <> 'removed'";
+    Ok(sqlx::query_scalar(sql).bind(tenant.account.as_uuid()).fetch_one(connection).await?)
 }
 
 /// The one target of the tenant that the filter finds by its `$2`.

@@ -175,6 +175,7 @@ impl From<AccountError> for Problem {
             AccountError::NotFound(_) => StatusCode::NOT_FOUND,
             AccountError::NameTaken(_)
             | AccountError::TargetClosing
+            | AccountError::TargetsTooMany(_)
             | AccountError::ModeDiffers(_)
             | AccountError::ModeNotServed { .. }
             | AccountError::WalletElsewhere

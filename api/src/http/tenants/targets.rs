@@ -241,7 +241,8 @@ pub(super) struct NewTarget {
             headers(("ETag" = String, description = "The revision."), ("Location" = String, description = "Its address."))),
         (status = 200, description = "It was followed already, or is again.", body = TargetBody,
             headers(("ETag" = String, description = "The revision."))),
-        (status = 409, description = "It is followed in another mode, or that mode is not served here.", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "It is followed in another mode, or that mode is not served here, or 100 wallets are followed already.",
+            body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn create(
