@@ -10,6 +10,7 @@ mod grants;
 mod outbox;
 mod targets;
 mod tokens;
+mod turns;
 mod wallets;
 
 pub use closes::{CLOSE_REVISION, Close};
@@ -21,6 +22,7 @@ pub use wallets::{ConnectWallet, Connection};
 
 pub(crate) use controls::{Wanted, switch};
 pub(crate) use outbox::{Entry, tell};
+pub(crate) use turns::{AT_ONCE, PATIENCE, Turn};
 
 use std::sync::Arc;
 
@@ -38,6 +40,7 @@ use schemas::{
 use sqlx::{PgPool, Postgres, Transaction};
 
 use crate::policy::{self, PolicyError};
+use turns::Turns;
 
 /// A person and the account at hand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -230,7 +233,11 @@ pub struct Accounts {
     chance: Chance,
     unsupported: Unsupported,
     served: &'static [schemas::Mode],
+    turns: Turns,
 }
+
+/// The connections that all requests share.
+const CONNECTIONS: u32 = 4;
 
 /// What is served where nobody says: nothing that moves real money.
 const MODES: &[schemas::Mode] = &[schemas::Mode::Simulated, schemas::Mode::Paper];
@@ -249,9 +256,10 @@ impl Accounts {
         clock: Arc<dyn Clock>,
         chance: Chance,
     ) -> Result<Self, MigrateError> {
-        let pool = connections.pool(Role::AppUser, 4).await?;
+        let pool = connections.pool(Role::AppUser, CONNECTIONS).await?;
         check_version(&pool).await?;
-        Ok(Self { pool, codec, clock, chance, unsupported: |_| None, served: MODES })
+        let turns = Turns::default();
+        Ok(Self { pool, codec, clock, chance, unsupported: |_| None, served: MODES, turns })
     }
 
     /// Refuses policies of which something could not be carried out.

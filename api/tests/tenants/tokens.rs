@@ -116,6 +116,46 @@ async fn the_database_gives_up_what_takes_it_too_long_and_the_client_is_told_to_
     client.get("/copy-trade/orders").await.ok(200);
 }
 
+/// Nor do those that their client has given up: the database is still at work on them.
+#[tokio::test]
+async fn one_tenant_s_slow_requests_do_not_keep_others_waiting() {
+    let setup = setup().await;
+    let server = Server::start(&setup).await;
+    let (a, b) = (
+        setup.accounts.create_tenant("alice").await.unwrap(),
+        setup.accounts.create_tenant("bob").await.unwrap(),
+    );
+    let (alice, bob) = (server.client_of(&setup, a).await, server.client_of(&setup, b).await);
+    let superuser = setup.superuser().await;
+    let mut busy = pgpool::begin(&superuser).await.unwrap();
+    sqlx::query("lock table poly_copy_trade_fills").execute(&mut *busy).await.unwrap();
+    let slow = "/copy-trade/orders";
+    for _ in 0..6 {
+        let request = alice.request(&Method::GET, slow).timeout(Duration::from_millis(100));
+        assert!(request.send().await.unwrap_err().is_timeout());
+    }
+    testkit::wait_for("all that she may have to be taken", Duration::from_secs(3), async || {
+        let waiting = "select count(*) from pg_stat_activity
+             where datname = current_database() and wait_event_type = 'Lock'";
+        sqlx::query_scalar::<_, i64>(waiting).fetch_one(&superuser).await.unwrap() == 3
+    })
+    .await;
+    let refused = async {
+        let answer = alice.get(slow).await;
+        assert_eq!(answer.problem(), (429, "requests_too_many".to_owned()));
+        assert_eq!(answer.header("retry-after"), Some("1"));
+    };
+    let served = async {
+        for _ in 0..10 {
+            let at_once = tokio::time::timeout(Duration::from_secs(4), bob.get(TARGETS)).await;
+            at_once.expect("the other one is answered meanwhile").ok(200);
+        }
+    };
+    tokio::join!(refused, served);
+    busy.rollback().await.unwrap();
+    alice.get(slow).await.ok(200);
+}
+
 #[tokio::test]
 async fn a_database_that_is_away_is_a_problem_that_tells_nothing_of_it() {
     let setup = setup().await;

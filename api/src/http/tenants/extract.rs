@@ -14,22 +14,27 @@ use super::super::{
     problem::{Problem, RequestError},
     shapes::Quoted,
 };
-use crate::{Tenant, accounts::ApiToken};
+use crate::{
+    Tenant,
+    accounts::{AT_ONCE, ApiToken, PATIENCE, Turn},
+};
 
 /// The longest body, in bytes: far above what any of ours comes to.
 pub(in crate::http) const LONGEST_BODY: usize = 64 * 1024;
 
-/// Who asks: the owner of the bearer token, and the account it speaks for.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Caller(pub(super) Tenant);
+/// Who asks: the owner of the bearer token, and the account it speaks for; and its turn, which is to be held until the
+/// database has answered.
+#[derive(Debug)]
+pub(super) struct Caller(pub(super) Tenant, pub(super) Turn);
 
 impl FromRequestParts<State> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, Problem> {
         let token = bearer(&parts.headers)?;
-        let tenant = state.accounts.token_owner(&token).await?;
-        Ok(Self(tenant.ok_or(RequestError::BadToken)?))
+        let tenant = state.accounts.token_owner(&token).await?.ok_or(RequestError::BadToken)?;
+        let turn = state.accounts.turn(tenant).await;
+        Ok(Self(tenant, turn.ok_or(RequestError::TooMany { most: AT_ONCE, waited: PATIENCE.as_secs() })?))
     }
 }
 

@@ -172,7 +172,7 @@ pub(super) struct PnlQuery {
 )]
 pub(super) async fn show(
     Extract(state): Extract<State>,
-    Caller(tenant): Caller,
+    Caller(tenant, _turn): Caller,
     Params(query): Params<PnlQuery>,
 ) -> Answer<PnlPage> {
     let limit = page::limit(query.limit)?;

@@ -194,7 +194,7 @@ pub(super) struct TargetQuery {
 )]
 pub(super) async fn list(
     Extract(state): Extract<State>,
-    Caller(tenant): Caller,
+    Caller(tenant, _turn): Caller,
     Params(query): Params<TargetQuery>,
 ) -> Answer<TargetPage> {
     let limit = page::limit(query.limit)?;
@@ -247,7 +247,7 @@ pub(super) struct NewTarget {
 )]
 pub(super) async fn create(
     Extract(state): Extract<State>,
-    Caller(tenant): Caller,
+    Caller(tenant, _turn): Caller,
     Body(new): Body<NewTarget>,
 ) -> Result<Response, Problem> {
     let settings = policy::apply_settings(&policy::with_sizing(Sizing::MinBet), &new.settings.pairs());
@@ -291,7 +291,7 @@ pub(super) struct TargetChange {
 )]
 pub(super) async fn change(
     Extract(state): Extract<State>,
-    Caller(tenant): Caller,
+    Caller(tenant, _turn): Caller,
     Id(row): Id<TargetRowId>,
     IfMatch(matches): IfMatch,
     Body(change): Body<TargetChange>,
@@ -352,7 +352,7 @@ pub(super) struct RemoveQuery {
 )]
 pub(super) async fn remove(
     Extract(state): Extract<State>,
-    Caller(tenant): Caller,
+    Caller(tenant, _turn): Caller,
     Id(row): Id<TargetRowId>,
     Params(query): Params<RemoveQuery>,
     IfMatch(expected): IfMatch,

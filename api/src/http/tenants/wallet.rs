@@ -119,7 +119,7 @@ impl From<NewGrant> for SetGrant {
 )]
 pub(super) async fn grant(
     Extract(state): Extract<State>,
-    Caller(tenant): Caller,
+    Caller(tenant, _turn): Caller,
 ) -> Result<Response, Problem> {
     let grant = state.accounts.grant(tenant).await?.ok_or(AccountError::NotFound("grant"))?;
     Ok((etag(grant.revision), Json(GrantBody::from(grant))).into_response())
@@ -136,7 +136,7 @@ pub(super) async fn grant(
 )]
 pub(super) async fn set_grant(
     Extract(state): Extract<State>,
-    Caller(tenant): Caller,
+    Caller(tenant, _turn): Caller,
     IfMatch(expected): IfMatch,
     Body(new): Body<NewGrant>,
 ) -> Result<Response, Problem> {
@@ -155,7 +155,7 @@ pub(super) async fn set_grant(
 )]
 pub(super) async fn revoke_grant(
     Extract(state): Extract<State>,
-    Caller(tenant): Caller,
+    Caller(tenant, _turn): Caller,
     IfMatch(expected): IfMatch,
 ) -> Result<Response, Problem> {
     let grant = state.accounts.grant_revoke(tenant, expected).await?;
@@ -205,7 +205,7 @@ impl From<Control> for PauseBody {
 )]
 pub(super) async fn paused(
     Extract(state): Extract<State>,
-    Caller(tenant): Caller,
+    Caller(tenant, _turn): Caller,
 ) -> Result<Response, Problem> {
     let control = state.accounts.control(tenant, ControlKind::Pause).await?;
     let body = control.map_or_else(PauseBody::default, PauseBody::from);
@@ -222,7 +222,7 @@ pub(super) async fn paused(
 )]
 pub(super) async fn pause(
     Extract(state): Extract<State>,
-    Caller(tenant): Caller,
+    Caller(tenant, _turn): Caller,
     IfMatch(expected): IfMatch,
     Body(new): Body<NewPause>,
 ) -> Result<Response, Problem> {
