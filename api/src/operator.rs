@@ -112,7 +112,7 @@ impl Operator {
         // A gate locks the switches that it reads; one that is not there yet it cannot lock. It holds the
         // table, though, until it ends.
         sqlx::query("lock table poly_controls in exclusive mode").execute(&mut *transaction).await?;
-        let wanted = Wanted { account: None, kind, active, reason, at: self.clock.now() };
+        let wanted = Wanted { account: None, kind, active, reason, at: self.clock.now(), expected: None };
         let control = switch(&mut transaction, &self.codec, &self.chance, wanted).await?;
         transaction.commit().await?;
         Ok(control)

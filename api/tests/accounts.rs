@@ -102,10 +102,10 @@ async fn what_changes_nothing_makes_no_revision_and_tells_nobody() {
     assert_eq!(again, (target.clone(), Added::Already));
     assert_eq!(accounts.target_set(tenant, target.row, &["usdc_per_trade=2.00"]).await.unwrap(), target);
     assert_eq!(accounts.target_pause(tenant, target.row, false).await.unwrap(), target);
-    let grant = accounts.grant_set(tenant, terms()).await.unwrap();
-    assert_eq!(accounts.grant_set(tenant, terms()).await.unwrap(), grant);
-    let pause = accounts.control_set(tenant, ControlKind::Pause, true, "x").await.unwrap();
-    assert_eq!(accounts.control_set(tenant, ControlKind::Pause, true, "x").await.unwrap(), pause);
+    let grant = accounts.grant_set(tenant, terms(), None).await.unwrap();
+    assert_eq!(accounts.grant_set(tenant, terms(), None).await.unwrap(), grant);
+    let pause = accounts.control_set(tenant, ControlKind::Pause, true, "x", None).await.unwrap();
+    assert_eq!(accounts.control_set(tenant, ControlKind::Pause, true, "x", None).await.unwrap(), pause);
     let connection = accounts.wallet_connect(tenant, connect(1, '1')).await.unwrap();
     assert_eq!(accounts.wallet_connect(tenant, connect(2, '1')).await.unwrap(), connection);
     assert_eq!(published(&setup).await, 4);
@@ -166,12 +166,12 @@ async fn another_tenant_s_things_are_not_found() {
         (accounts.create_tenant("alice").await.unwrap(), accounts.create_tenant("bob").await.unwrap());
     let (target, _) = accounts.target_add(b, wallet('a'), Mode::Simulated, fixed(2)).await.unwrap();
     accounts.wallet_connect(b, connect(1, '1')).await.unwrap();
-    accounts.grant_set(b, terms()).await.unwrap();
+    accounts.grant_set(b, terms(), None).await.unwrap();
     assert_eq!(code(accounts.target_set(a, target.row, &["usdc_per_trade=3"]).await), "not_found");
     assert_eq!(code(accounts.target_remove(a, target.row, Positions::Close, None).await), "not_found");
     assert_eq!(code(accounts.target_pause(a, TargetRowId::from_uuid(Uuid::nil()), true).await), "not_found");
     assert_eq!(code(accounts.wallet_revoke(a).await), "not_found");
-    assert_eq!(code(accounts.grant_revoke(a).await), "not_found");
+    assert_eq!(code(accounts.grant_revoke(a, None).await), "not_found");
     // One's own name on another's account, and a name that nobody has.
     let forged = Tenant { user: a.user, account: b.account };
     let nobody = Tenant { user: UserId::from_uuid(Uuid::nil()), account: b.account };
@@ -181,8 +181,8 @@ async fn another_tenant_s_things_are_not_found() {
             code(accounts.target_add(forged, wallet('b'), Mode::Simulated, fixed(2)).await),
             "not_found"
         );
-        assert_eq!(code(accounts.grant_set(forged, terms()).await), "not_found");
-        assert_eq!(code(accounts.control_set(forged, ControlKind::Halt, true, "x").await), "not_found");
+        assert_eq!(code(accounts.grant_set(forged, terms(), None).await), "not_found");
+        assert_eq!(code(accounts.control_set(forged, ControlKind::Halt, true, "x", None).await), "not_found");
         assert_eq!(code(accounts.wallet_connect(forged, connect(2, '2')).await), "not_found");
         assert!(accounts.target_list(forged).await.unwrap().is_empty());
         assert_eq!(accounts.wallet(forged).await.unwrap(), None);
@@ -253,19 +253,19 @@ async fn a_grant_is_told_with_every_cap_to_the_last_digit_and_its_revisions_neve
     let setup = setup().await;
     let accounts = &setup.accounts;
     let tenant = accounts.create_tenant("alice").await.unwrap();
-    let first = accounts.grant_set(tenant, terms()).await.unwrap();
+    let first = accounts.grant_set(tenant, terms(), None).await.unwrap();
     assert_eq!(first.terms.scopes, ["poly:trade:buy", "poly:trade:sell"]);
     let more = SetGrant {
         per_market_usdc_cap: Some(Usdc::from_micro(i64::MAX)),
         expires_at: Some(first.changed_at.plus(Duration::from_secs(3_600))),
         ..terms()
     };
-    let second = accounts.grant_set(tenant, more.clone()).await.unwrap();
+    let second = accounts.grant_set(tenant, more.clone(), None).await.unwrap();
     assert_eq!((second.id, second.revision), (first.id, 2));
     assert_eq!(accounts.grant(tenant).await.unwrap(), Some(second));
-    accounts.grant_revoke(tenant).await.unwrap();
+    accounts.grant_revoke(tenant, None).await.unwrap();
     assert_eq!(accounts.grant(tenant).await.unwrap(), None);
-    let fourth = accounts.grant_set(tenant, terms()).await.unwrap();
+    let fourth = accounts.grant_set(tenant, terms(), None).await.unwrap();
     assert_eq!(fourth.revision, 4);
     published(&setup).await;
     let states: Vec<GrantState> = setup
@@ -285,9 +285,41 @@ async fn a_grant_is_told_with_every_cap_to_the_last_digit_and_its_revisions_neve
     );
     assert!(states[2].revoked_at.is_some() && states[3].revoked_at.is_none());
     let unknown = SetGrant { scopes: vec!["poly:withdraw".into()], ..terms() };
-    assert_eq!(code(accounts.grant_set(tenant, unknown).await), "scope_unknown");
+    assert_eq!(code(accounts.grant_set(tenant, unknown, None).await), "scope_unknown");
     let negative = SetGrant { daily_usdc_cap: Usdc::from_units(-1), ..terms() };
-    assert_eq!(code(accounts.grant_set(tenant, negative).await), "cap_invalid");
+    assert_eq!(code(accounts.grant_set(tenant, negative, None).await), "cap_invalid");
+}
+
+/// Two who change one cap each: neither takes back what the other did.
+#[tokio::test]
+async fn an_amended_grant_keeps_what_others_made_of_it() {
+    let setup = setup().await;
+    let accounts = &setup.accounts;
+    let tenant = accounts.create_tenant("alice").await.unwrap();
+    let first = accounts.grant_amend(tenant, |there| there.cloned().unwrap_or_else(terms)).await.unwrap();
+    assert_eq!((first.revision, first.terms.daily_usdc_cap), (1, terms().daily_usdc_cap));
+    let daily = accounts.grant_amend(tenant, |there| SetGrant {
+        daily_usdc_cap: Usdc::from_units(60),
+        ..there.unwrap().clone()
+    });
+    let market = accounts.grant_amend(tenant, |there| SetGrant {
+        per_market_usdc_cap: Some(Usdc::from_units(20)),
+        ..there.unwrap().clone()
+    });
+    let (daily, market) = tokio::join!(daily, market);
+    assert_eq!(daily.unwrap().revision + market.unwrap().revision, 2 + 3);
+    let stands = accounts.grant(tenant).await.unwrap().unwrap().terms;
+    assert_eq!(
+        (stands.daily_usdc_cap, stands.per_market_usdc_cap),
+        (Usdc::from_units(60), Some(Usdc::from_units(20)))
+    );
+    accounts.grant_revoke(tenant, None).await.unwrap();
+    accounts
+        .grant_amend(tenant, |there| {
+            there.map_or_else(terms, |_| panic!("what was taken back is not allowed"))
+        })
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -295,13 +327,22 @@ async fn a_tenant_switches_its_own_trading_and_only_the_operator_everybody_s() {
     let setup = setup().await;
     let accounts = &setup.accounts;
     let tenant = accounts.create_tenant("alice").await.unwrap();
-    assert_eq!(accounts.control_set(tenant, ControlKind::Pause, true, "holiday").await.unwrap().revision, 1);
-    assert_eq!(accounts.control_set(tenant, ControlKind::Pause, false, "back").await.unwrap().revision, 2);
-    assert_eq!(accounts.control_set(tenant, ControlKind::Halt, true, "").await.unwrap().revision, 1);
-    let stop = accounts.control_set(tenant, ControlKind::Stop, true, "").await;
+    assert_eq!(
+        accounts.control_set(tenant, ControlKind::Pause, true, "holiday", None).await.unwrap().revision,
+        1
+    );
+    assert_eq!(
+        accounts.control_set(tenant, ControlKind::Pause, false, "back", None).await.unwrap().revision,
+        2
+    );
+    assert_eq!(accounts.control_set(tenant, ControlKind::Halt, true, "", None).await.unwrap().revision, 1);
+    let stop = accounts.control_set(tenant, ControlKind::Stop, true, "", None).await;
     assert_eq!(code(stop), "control_for_operator_only");
     let long = "x".repeat(501);
-    assert_eq!(code(accounts.control_set(tenant, ControlKind::Halt, true, &long).await), "reason_too_long");
+    assert_eq!(
+        code(accounts.control_set(tenant, ControlKind::Halt, true, &long, None).await),
+        "reason_too_long"
+    );
     for active in [true, true, false] {
         setup.operator.control_set(ControlKind::Halt, active, "drill").await.unwrap();
     }
@@ -348,7 +389,7 @@ async fn a_switch_waits_for_the_gates_that_did_not_see_it() {
                 if by_operator {
                     operator.control_set(ControlKind::Pause, true, "all").await.unwrap()
                 } else {
-                    accounts.control_set(tenant, ControlKind::Pause, true, "mine").await.unwrap()
+                    accounts.control_set(tenant, ControlKind::Pause, true, "mine", None).await.unwrap()
                 }
             })
         };
@@ -364,11 +405,28 @@ async fn a_switch_waits_for_the_gates_that_did_not_see_it() {
 }
 
 #[tokio::test]
+async fn a_switch_is_not_made_on_a_revision_that_is_not_there() {
+    let setup = setup().await;
+    let tenant = setup.accounts.create_tenant("alice").await.unwrap();
+    let set = async |active, expected| {
+        setup.accounts.control_set(tenant, ControlKind::Halt, active, "", expected).await
+    };
+    assert_eq!(code(set(true, Some(1)).await), "revision_stale");
+    assert_eq!(setup.accounts.control(tenant, ControlKind::Halt).await.unwrap(), None);
+    let halted = set(true, Some(0)).await.unwrap();
+    assert_eq!((halted.active, halted.revision), (true, 1));
+    assert_eq!(setup.accounts.control(tenant, ControlKind::Halt).await.unwrap(), Some(halted.clone()));
+    assert_eq!(code(set(true, Some(0)).await), "revision_stale");
+    assert_eq!(set(true, Some(1)).await.unwrap(), halted, "the same again");
+    assert_eq!(published(&setup).await, 1);
+}
+
+#[tokio::test]
 async fn a_database_that_is_away_is_called_that() {
     let setup = setup().await;
     let tenant = setup.accounts.create_tenant("alice").await.unwrap();
     setup.accounts.pool().close().await;
-    assert_eq!(code(setup.accounts.grant_set(tenant, terms()).await), "database_unreachable");
+    assert_eq!(code(setup.accounts.grant_set(tenant, terms(), None).await), "database_unreachable");
 }
 
 /// Many at once on one account and one wallet: one row, revisions without a gap.
@@ -385,7 +443,7 @@ async fn concurrent_changes_of_one_account_take_turns() {
             let pair = format!("usdc_per_trade={}", number + 1);
             accounts.target_set(tenant, target.row, &[pair]).await.unwrap();
             let terms = SetGrant { hourly_fills_cap: number, ..terms() };
-            accounts.grant_set(tenant, terms).await.unwrap();
+            accounts.grant_set(tenant, terms, None).await.unwrap();
         }));
     }
     for task in tasks {

@@ -80,6 +80,7 @@ async fn readings(client: &Client<'_>) -> Vec<Answer> {
     for path in [
         TARGETS.to_owned(),
         "/wallet/grants".to_owned(),
+        "/copy-trade/pause".to_owned(),
         "/copy-trade/decisions?limit=500".to_owned(),
         "/copy-trade/orders?limit=500".to_owned(),
         "/copy-trade/positions?closed_too=true".to_owned(),

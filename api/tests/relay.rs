@@ -166,7 +166,7 @@ async fn a_row_that_speaks_for_another_account_is_a_dead_letter() {
         .unwrap();
     }
     as_a.commit().await.unwrap();
-    accounts.control_set(a, schemas::ControlKind::Pause, true, "own").await.unwrap();
+    accounts.control_set(a, schemas::ControlKind::Pause, true, "own", None).await.unwrap();
     let ports = setup.relay().await;
     assert_eq!(publish(&ports, 10).await.unwrap(), 4);
     assert_eq!(setup.controls().await.len(), 1, "its own pause, and nothing else");
@@ -203,11 +203,15 @@ async fn it_runs_until_it_is_asked_to_stop_and_leaves_nothing_behind() {
         tokio::spawn(async move { run(&ports, &options, &stop).await })
     };
     setup.log.faults().lose_next_append(Lost::Before);
-    setup.accounts.control_set(tenant, schemas::ControlKind::Pause, true, "x").await.unwrap();
+    setup.accounts.control_set(tenant, schemas::ControlKind::Pause, true, "x", None).await.unwrap();
     testkit::wait_for("the pause to be told", PATIENCE, || async { setup.controls().await.len() == 1 }).await;
     assert_eq!(ports.board.figures().troubles.get("log_unreachable"), Some(&1));
     for number in 0..20 {
-        setup.accounts.control_set(tenant, schemas::ControlKind::Pause, number % 2 == 0, "y").await.unwrap();
+        setup
+            .accounts
+            .control_set(tenant, schemas::ControlKind::Pause, number % 2 == 0, "y", None)
+            .await
+            .unwrap();
     }
     stop.request();
     task.await.unwrap().unwrap();
@@ -226,7 +230,11 @@ async fn two_relays_tell_the_same_things_and_lose_none() {
         tasks.push(tokio::spawn(async move { run(&ports, &options, &stop).await }));
     }
     for number in 0..30 {
-        setup.accounts.control_set(tenant, schemas::ControlKind::Pause, number % 2 == 0, "y").await.unwrap();
+        setup
+            .accounts
+            .control_set(tenant, schemas::ControlKind::Pause, number % 2 == 0, "y", None)
+            .await
+            .unwrap();
     }
     stop.request();
     for task in tasks {

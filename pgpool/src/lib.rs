@@ -30,6 +30,15 @@ pub fn awake(options: PgConnectOptions) -> PgConnectOptions {
     options.options([("idle_in_transaction_session_timeout", ASLEEP)])
 }
 
+/// The longest that a statement runs for a request: less than a request may take, so that the database has let go of it
+/// by the time the client is told to come back.
+const LONGEST_STATEMENT: &str = "10s";
+
+/// Sessions for requests, a few of which serve everybody: none is kept for long by what one of them asks for.
+pub fn bounded(options: PgConnectOptions) -> PgConnectOptions {
+    options.options([("statement_timeout", LONGEST_STATEMENT)])
+}
+
 /// Sessions for machines, which ask for rows by their keys, in the same few statements all day. A statement is planned once,
 /// since to plan it for each set of parameters costs the server more than to run it; and as one lookup after another, by
 /// an index wherever there is one, since that once may be when the tables are still empty. Not for lists whose filters may

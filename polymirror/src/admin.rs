@@ -4,25 +4,21 @@ use std::{path::Path, time::Duration};
 
 use api::{
     Accounts, Operator, Tenant,
-    accounts::{Added, ConnectWallet, Positions, SCOPES, SetGrant},
+    accounts::{Added, ConnectWallet, Positions, SetGrant},
     policy,
 };
 use execute::Secret;
-use schemas::{Address, Mode, SignatureType, Sizing, Usdc, codec::Codec};
+use schemas::{Address, Mode, SignatureType, Sizing, codec::Codec};
 use venue::signing::LocalSigner;
 use zeroize::Zeroizing;
 
 use crate::{
     cli::{GrantCommand, TargetCommand, TenantCommand, TokenCommand},
     error::Error,
+    grant::{self, Named},
     installation::{Database, Installation},
     stages::MODES,
 };
-
-/// A grant's caps where none are given: small, so that nobody is surprised.
-const PER_ORDER: Usdc = Usdc::from_units(5);
-const DAILY: Usdc = Usdc::from_units(100);
-const HOURLY: i64 = 100;
 
 /// Whoever manages the accounts of an installation.
 #[derive(Debug)]
@@ -132,7 +128,7 @@ impl<'i> Admin<'i> {
     /// # Errors
     /// Caps below zero.
     pub async fn allow(&self, tenant: Tenant, terms: SetGrant) -> Result<i64, Error> {
-        Ok(self.accounts.grant_set(tenant, terms).await.map_err(Error::said)?.revision)
+        Ok(self.accounts.grant_set(tenant, terms, None).await.map_err(Error::said)?.revision)
     }
 
     /// `tenant …`.
@@ -203,36 +199,17 @@ impl<'i> Admin<'i> {
     /// # Errors
     /// Whatever went wrong.
     pub async fn grant(&self, command: &GrantCommand) -> Result<(), Error> {
-        let GrantCommand::Set {
-            tenant,
-            per_order,
-            daily,
-            hourly_orders,
-            per_market,
-            expires_in_hours,
-            revoke,
-        } = command;
+        let GrantCommand::Set { tenant, terms, revoke } = command;
         let account = self.find(tenant).await?;
         if *revoke {
-            let grant = self.accounts.grant_revoke(account).await.map_err(Error::said)?;
+            let grant = self.accounts.grant_revoke(account, None).await.map_err(Error::said)?;
             println!("grant of {tenant} taken back (revision {})", grant.revision);
             return Ok(());
         }
-        let terms = SetGrant {
-            scopes: SCOPES.iter().map(|s| (*s).to_owned()).collect(),
-            per_order_usdc_cap: dollars(per_order.as_deref())?.unwrap_or(PER_ORDER),
-            daily_usdc_cap: dollars(daily.as_deref())?.unwrap_or(DAILY),
-            hourly_fills_cap: hourly_orders.unwrap_or(HOURLY),
-            per_market_usdc_cap: dollars(per_market.as_deref())?,
-            expires_at: expires_in_hours
-                .map(|h| self.installation.clock.now().plus(Duration::from_secs(3600 * u64::from(h)))),
-        };
-        let told = format!(
-            "at most ${} an order, ${} a day, {} orders an hour",
-            terms.per_order_usdc_cap, terms.daily_usdc_cap, terms.hourly_fills_cap
-        );
-        let revision = self.allow(account, terms).await?;
-        println!("grant of {tenant}: {told} (revision {revision})");
+        let now = self.installation.clock.now();
+        let named = Named::of(terms, now)?;
+        let grant = self.accounts.grant_amend(account, |there| named.on(there)).await.map_err(Error::said)?;
+        println!("grant of {tenant}: {} (revision {})", grant::told(&grant.terms, now), grant.revision);
         Ok(())
     }
 
@@ -277,10 +254,6 @@ impl<'i> Admin<'i> {
 
 fn address(text: &str) -> Result<Address, Error> {
     text.parse().map_err(|e| Error::Argument(format!("{e}; a wallet is 0x and 40 hex digits")))
-}
-
-fn dollars(text: Option<&str>) -> Result<Option<Usdc>, Error> {
-    text.map(|t| t.parse().map_err(|e| Error::Argument(format!("{e}; dollars look like 12.50")))).transpose()
 }
 
 fn read_key(file: &Path) -> Result<(LocalSigner, Zeroizing<[u8; 32]>), Error> {

@@ -225,30 +225,41 @@ pub enum TargetCommand {
 /// `grant`.
 #[derive(Debug, Subcommand)]
 pub enum GrantCommand {
-    /// Sets what the mirror may spend.
+    /// Sets what the mirror may spend. What is not named stays as it is.
     Set {
         /// The tenant's handle.
         #[arg(long)]
         tenant: String,
-        /// The most one order may cost, in dollars.
-        #[arg(long, value_name = "USDC")]
-        per_order: Option<String>,
-        /// The most that 24 hours may cost, in dollars.
-        #[arg(long, value_name = "USDC")]
-        daily: Option<String>,
-        /// The most orders in an hour.
-        #[arg(long, value_name = "N")]
-        hourly_orders: Option<i64>,
-        /// The most that one market may hold, in dollars.
-        #[arg(long, value_name = "USDC")]
-        per_market: Option<String>,
-        /// Ends by itself after this many hours.
-        #[arg(long, value_name = "HOURS")]
-        expires_in_hours: Option<u32>,
+        /// What changes.
+        #[command(flatten)]
+        terms: GrantTerms,
         /// Takes the grant back.
-        #[arg(long)]
+        #[arg(long, conflicts_with = "GrantTerms")]
         revoke: bool,
     },
+}
+
+/// What a grant says. In a new one, what is not named has its default.
+#[derive(Debug, Args)]
+pub struct GrantTerms {
+    /// What may be traded: `buy,sell`, one of them, or `none` [default in a new grant: buy,sell].
+    #[arg(long, value_name = "WHAT", value_parser = ["buy,sell", "sell,buy", "buy", "sell", "none"])]
+    pub scopes: Option<String>,
+    /// The most one order may cost, in dollars [default in a new grant: 5].
+    #[arg(long, value_name = "USDC")]
+    pub per_order: Option<String>,
+    /// The most that 24 hours may cost, in dollars [default in a new grant: 100].
+    #[arg(long, value_name = "USDC")]
+    pub daily: Option<String>,
+    /// The most orders in an hour [default in a new grant: 100].
+    #[arg(long, value_name = "N")]
+    pub hourly_orders: Option<i64>,
+    /// The most that one market may hold, in dollars; `none`: as much as the other caps let it.
+    #[arg(long, value_name = "USDC")]
+    pub per_market: Option<String>,
+    /// Ends by itself after this many hours from now; `never`: not by itself.
+    #[arg(long, value_name = "HOURS")]
+    pub expires_in_hours: Option<String>,
 }
 
 /// `token`.

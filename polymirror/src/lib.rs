@@ -7,6 +7,7 @@ mod demo;
 mod doctor;
 mod drain;
 mod error;
+mod grant;
 mod home;
 mod installation;
 mod logging;

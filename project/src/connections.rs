@@ -124,6 +124,7 @@ impl Connections {
         Ok(match role {
             // A rebuild works between its statements; nobody else does.
             Role::Owner => options,
+            Role::AppUser => pgpool::bounded(pgpool::awake(options)),
             Role::Projector => pgpool::by_key(pgpool::awake(options)),
             _ => pgpool::awake(options),
         })

@@ -5,7 +5,7 @@ use schemas::{Timestamp, Usdc, events::GrantState, topics::Topic};
 use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
-use super::{AccountError, Accounts, Entry, Tenant, tell};
+use super::{AccountError, Accounts, Entry, Tenant, is_at, tell};
 
 /// What there is to allow.
 pub const SCOPES: [&str; 2] = ["poly:trade:buy", "poly:trade:sell"];
@@ -86,11 +86,41 @@ impl Accounts {
     /// Allows this, in place of what was allowed. The same again changes nothing.
     ///
     /// # Errors
+    /// A scope that is none, a cap below zero, or another revision than expected: that of the last change, which
+    /// may have taken the grant back, and 0 before the first.
+    pub async fn grant_set(
+        &self,
+        tenant: Tenant,
+        terms: SetGrant,
+        expected: Option<i64>,
+    ) -> Result<Grant, AccountError> {
+        self.grant_change(tenant, expected, |_| terms).await
+    }
+
+    /// Allows what is made of what is allowed, if anything is; nobody changes it in between.
+    ///
+    /// # Errors
     /// A scope that is none, or a cap below zero.
-    pub async fn grant_set(&self, tenant: Tenant, mut terms: SetGrant) -> Result<Grant, AccountError> {
-        terms.check()?;
+    pub async fn grant_amend(
+        &self,
+        tenant: Tenant,
+        amended: impl FnOnce(Option<&SetGrant>) -> SetGrant + Send,
+    ) -> Result<Grant, AccountError> {
+        self.grant_change(tenant, None, amended).await
+    }
+
+    async fn grant_change(
+        &self,
+        tenant: Tenant,
+        expected: Option<i64>,
+        wanted: impl FnOnce(Option<&SetGrant>) -> SetGrant + Send,
+    ) -> Result<Grant, AccountError> {
         let mut transaction = self.hold(tenant).await?;
+        let last = last_revision(&mut transaction, tenant).await?;
+        is_at(last, expected)?;
         let there = current(&mut transaction, tenant).await?;
+        let mut terms = wanted(there.as_ref().map(|there| &there.terms));
+        terms.check()?;
         if let Some(there) = there.as_ref().filter(|there| there.terms == terms) {
             return Ok(there.clone());
         }
@@ -98,7 +128,7 @@ impl Accounts {
             id: there.as_ref().map_or_else(|| self.chance.uuid(), |there| there.id),
             terms,
             revoked_at: None,
-            revision: next_revision(&mut transaction, tenant).await?,
+            revision: last + 1,
             changed_at: self.clock.now(),
         };
         sqlx::query(
@@ -130,12 +160,13 @@ impl Accounts {
     /// Takes back what was allowed, exits too.
     ///
     /// # Errors
-    /// Nothing is allowed.
-    pub async fn grant_revoke(&self, tenant: Tenant) -> Result<Grant, AccountError> {
+    /// Nothing is allowed, or it is at another revision than expected.
+    pub async fn grant_revoke(&self, tenant: Tenant, expected: Option<i64>) -> Result<Grant, AccountError> {
         let mut transaction = self.hold(tenant).await?;
         let there = current(&mut transaction, tenant).await?.ok_or(AccountError::NotFound("grant"))?;
+        is_at(there.revision, expected)?;
         let now = self.clock.now();
-        let revision = next_revision(&mut transaction, tenant).await?;
+        let revision = last_revision(&mut transaction, tenant).await? + 1;
         let grant = Grant { revoked_at: Some(now), revision, changed_at: now, ..there };
         sqlx::query(
             "update poly_wallet_grants set revoked_at = $2, changed_at = $2, revision = $3 where id = $1",
@@ -206,7 +237,8 @@ async fn current(connection: &mut PgConnection, tenant: Tenant) -> Result<Option
     }))
 }
 
-async fn next_revision(connection: &mut PgConnection, tenant: Tenant) -> Result<i64, AccountError> {
-    let sql = "select coalesce(max(revision), 0) + 1 from poly_wallet_grants where billing_account_id = $1";
+/// The revision of the last change, over all the account's grants.
+async fn last_revision(connection: &mut PgConnection, tenant: Tenant) -> Result<i64, AccountError> {
+    let sql = "select coalesce(max(revision), 0) from poly_wallet_grants where billing_account_id = $1";
     Ok(sqlx::query_scalar(sql).bind(tenant.account.as_uuid()).fetch_one(connection).await?)
 }

@@ -10,17 +10,19 @@ mod grants;
 mod outbox;
 mod targets;
 mod tokens;
+mod turns;
 mod wallets;
 
 pub use closes::{CLOSE_REVISION, Close};
 pub use controls::Control;
 pub use grants::{Grant, SCOPES, SetGrant};
-pub use targets::{Added, Change, Positions, Target, TargetPlace};
+pub use targets::{Added, Change, MOST_TARGETS, Positions, Target, TargetPlace};
 pub use tokens::{ApiToken, TOKEN_PREFIX, Token};
 pub use wallets::{ConnectWallet, Connection};
 
 pub(crate) use controls::{Wanted, switch};
 pub(crate) use outbox::{Entry, tell};
+pub(crate) use turns::{AT_ONCE, PATIENCE, Turn};
 
 use std::sync::Arc;
 
@@ -38,6 +40,7 @@ use schemas::{
 use sqlx::{PgPool, Postgres, Transaction};
 
 use crate::policy::{self, PolicyError};
+use turns::Turns;
 
 /// A person and the account at hand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +73,12 @@ pub enum AccountError {
         "target_closing: this wallet is no longer followed; its positions are being closed. Add it again to change that"
     )]
     TargetClosing,
+    /// As many as one account may follow.
+    #[error(
+        "targets_too_many: this account follows {0} wallets, and no more are followed for one. Remove one first, and wait \
+         until its positions are closed, or keep them"
+    )]
+    TargetsTooMany(i64),
     /// It is followed in another mode.
     #[error(
         "target_mode_differs: this wallet is followed in mode `{0}` already, and positions of two modes never mix. Remove \
@@ -164,6 +173,14 @@ impl From<sqlx::Error> for AccountError {
     }
 }
 
+/// Whether a thing is at the revision that a change was made on; any, where none is named.
+const fn is_at(found: i64, expected: Option<i64>) -> Result<(), AccountError> {
+    match expected {
+        Some(expected) if expected != found => Err(AccountError::RevisionStale { expected, found }),
+        _ => Ok(()),
+    }
+}
+
 impl From<IdError> for AccountError {
     fn from(error: IdError) -> Self {
         Self::Row(error.to_string())
@@ -179,6 +196,7 @@ impl AccountError {
             Self::NotFound(_) => "not_found",
             Self::Policy(e) => e.code(),
             Self::TargetClosing => "target_closing",
+            Self::TargetsTooMany(_) => "targets_too_many",
             Self::ModeDiffers(_) => "target_mode_differs",
             Self::ModeNotServed { .. } => "mode_not_served",
             Self::WalletElsewhere => "wallet_connected_elsewhere",
@@ -215,7 +233,11 @@ pub struct Accounts {
     chance: Chance,
     unsupported: Unsupported,
     served: &'static [schemas::Mode],
+    turns: Turns,
 }
+
+/// The connections that all requests share.
+const CONNECTIONS: u32 = 4;
 
 /// What is served where nobody says: nothing that moves real money.
 const MODES: &[schemas::Mode] = &[schemas::Mode::Simulated, schemas::Mode::Paper];
@@ -234,9 +256,10 @@ impl Accounts {
         clock: Arc<dyn Clock>,
         chance: Chance,
     ) -> Result<Self, MigrateError> {
-        let pool = connections.pool(Role::AppUser, 4).await?;
+        let pool = connections.pool(Role::AppUser, CONNECTIONS).await?;
         check_version(&pool).await?;
-        Ok(Self { pool, codec, clock, chance, unsupported: |_| None, served: MODES })
+        let turns = Turns::default();
+        Ok(Self { pool, codec, clock, chance, unsupported: |_| None, served: MODES, turns })
     }
 
     /// Refuses policies of which something could not be carried out.

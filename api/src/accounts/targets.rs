@@ -10,8 +10,12 @@ use schemas::{
 };
 use sqlx::{PgConnection, Row, postgres::PgRow};
 
-use super::{AccountError, Accounts, Entry, Tenant, tell};
+use super::{AccountError, Accounts, Entry, Tenant, is_at, tell};
 use crate::policy;
+
+/// The most wallets that one account follows, those that are being wound down too. All wallets of an installation share
+/// the venue's limits (`ingest::shell::pace`): each one more is read a little later, and so is everybody else's.
+pub const MOST_TARGETS: i64 = 100;
 
 /// A target, as its row stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,16 +126,6 @@ impl Target {
         })
     }
 
-    /// Whether it is at the revision that a change was made on.
-    const fn is_at(&self, expected: Option<i64>) -> Result<(), AccountError> {
-        match expected {
-            Some(expected) if expected != self.revision => {
-                Err(AccountError::RevisionStale { expected, found: self.revision })
-            }
-            _ => Ok(()),
-        }
-    }
-
     fn state(&self, tenant: Tenant) -> TargetState {
         TargetState {
             target_row_id: self.row,
@@ -157,7 +151,8 @@ impl Accounts {
     /// up again with these settings.
     ///
     /// # Errors
-    /// Settings that are none, a mode that is not served, or another one than it is followed in.
+    /// Settings that are none, a mode that is not served, or another one than it is followed in; more wallets than
+    /// [`MOST_TARGETS`].
     pub async fn target_add(
         &self,
         tenant: Tenant,
@@ -190,6 +185,11 @@ impl Accounts {
                 (self.change(&mut transaction, tenant, target, now).await?, Added::Again)
             }
             None => {
+                // Under the account's row: nobody adds another one meanwhile.
+                let there = count(&mut transaction, tenant).await?;
+                if there >= MOST_TARGETS {
+                    return Err(AccountError::TargetsTooMany(there));
+                }
                 let target = Target {
                     row: TargetRowId::from_uuid(self.chance.uuid()),
                     wallet,
@@ -274,7 +274,7 @@ impl Accounts {
     ) -> Result<Target, AccountError> {
         let mut transaction = self.hold(tenant).await?;
         let there = followed(&mut transaction, tenant, row).await?;
-        there.is_at(expected)?;
+        is_at(there.revision, expected)?;
         let mut target = wanted(&there)?;
         if target == there {
             return Ok(there);
@@ -304,7 +304,7 @@ impl Accounts {
     ) -> Result<Target, AccountError> {
         let mut transaction = self.hold(tenant).await?;
         let there = one(&mut transaction, tenant, row).await?;
-        there.is_at(expected)?;
+        is_at(there.revision, expected)?;
         let status = match positions {
             Positions::Keep => TargetStatus::Removed,
             Positions::Follow | Positions::Close => TargetStatus::Closing,
@@ -454,6 +454,13 @@ impl Accounts {
         };
         tell(connection, &self.codec, entry, &target.state(tenant)).await
     }
+}
+
+/// How many wallets ingest reads for the account.
+async fn count(connection: &mut PgConnection, tenant: Tenant) -> Result<i64, AccountError> {
+    let sql =
+        "select count(*) from poly_copy_trade_targets where billing_account_id = $1 and status <> 'removed'";
+    Ok(sqlx::query_scalar(sql).bind(tenant.account.as_uuid()).fetch_one(connection).await?)
 }
 
 /// The one target of the tenant that the filter finds by its `$2`.

@@ -115,10 +115,16 @@ pub fn routes(state: State) -> Router {
         .with_state(state)
 }
 
-/// Answers within a time, whatever the database or the client does.
+/// Answers within a time, whatever the database or the client does. What nobody waits for any more goes on to its end:
+/// it keeps its connection until the database is done with it, and so it keeps its account's turn.
 async fn in_time(within: Duration, request: Request, next: Next) -> Response {
-    match tokio::time::timeout(within, next.run(request)).await {
-        Ok(response) => response,
+    match tokio::time::timeout(within, tokio::spawn(next.run(request))).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(ended)) => match ended.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime is going down.
+            Err(_) => Problem::from(RequestError::TimedOut(within.as_secs())).into_response(),
+        },
         Err(_) => Problem::from(RequestError::TimedOut(within.as_secs())).into_response(),
     }
 }

@@ -78,6 +78,7 @@ fn add_problems(operation: &mut Operation, needs_token: bool) {
         always.extend([
             ("400", "The query, a header or the body does not read."),
             ("401", "No token, or one that is not valid."),
+            ("429", "Too many requests of this account at once."),
             ("500", "A fault of ours."),
         ]);
     }

@@ -69,7 +69,7 @@ impl IntoResponse for Problem {
             };
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
-        if status == StatusCode::SERVICE_UNAVAILABLE {
+        if [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS].contains(&status) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response
@@ -123,6 +123,17 @@ pub enum RequestError {
     /// An `If-Match` that names no revision.
     #[error("if_match_invalid: `If-Match` takes one revision in quotes, such as \"3\", as `ETag` shows it")]
     IfMatch,
+    /// Others of the account are being answered.
+    #[error(
+        "requests_too_many: {most} requests of this account are answered at once, and none of them ended within {waited} s. \
+         Send fewer at once, and try again: nothing was done"
+    )]
+    TooMany {
+        /// How many are answered at once.
+        most: usize,
+        /// For how many seconds this one waited.
+        waited: u64,
+    },
     /// It took too long.
     #[error(
         "request_timed_out: no answer within {0} s. A change may have been made or not: look, and repeat it if it was not"
@@ -145,6 +156,7 @@ impl RequestError {
             Self::Query(_) => "query_invalid",
             Self::Cursor => "cursor_invalid",
             Self::IfMatch => "if_match_invalid",
+            Self::TooMany { .. } => "requests_too_many",
             Self::TimedOut(_) => "request_timed_out",
         }
     }
@@ -158,6 +170,7 @@ impl RequestError {
             Self::Body(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::ContentType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::TimedOut(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -175,6 +188,7 @@ impl From<AccountError> for Problem {
             AccountError::NotFound(_) => StatusCode::NOT_FOUND,
             AccountError::NameTaken(_)
             | AccountError::TargetClosing
+            | AccountError::TargetsTooMany(_)
             | AccountError::ModeDiffers(_)
             | AccountError::ModeNotServed { .. }
             | AccountError::WalletElsewhere

@@ -30,7 +30,7 @@ async fn every_route_is_in_the_document_and_everything_in_it_is_served() {
     let client = server.client_of(&setup, tenant).await;
     assert_eq!(server.document.unresolved(), BTreeSet::new());
     let operations = server.document.operations();
-    assert_eq!(operations.len(), 20, "{operations:#?}");
+    assert_eq!(operations.len(), 21, "{operations:#?}");
     for (method, template) in operations {
         let path = template
             .replace("{id}", &tenant.user.to_string())

@@ -10,6 +10,7 @@ use crate::{
     },
     follow, relayed,
 };
+use api::accounts::MOST_TARGETS;
 use reqwest::Method;
 use schemas::events::TargetsEvent;
 use serde_json::json;
@@ -97,6 +98,47 @@ async fn a_change_is_one_revision_and_a_lost_update_is_refused() {
     assert_eq!(back.ok(200)["settings"], json!({ "sizing": "min_bet" }));
     let resumed = client.with(Method::PATCH, &path, ("if-match", "\"3\""), stale).await.ok(200);
     assert_eq!((&resumed["revision"], &resumed["policy_revision"]), (&json!(4), &json!(3)));
+}
+
+/// All wallets share the venue's limits: one tenant alone shall not slow everybody's copies.
+#[tokio::test]
+async fn an_account_follows_so_many_wallets_and_no_more_whoever_adds_them() {
+    let setup = setup().await;
+    let server = Server::start(&setup).await;
+    let tenant = setup.accounts.create_tenant("alice").await.unwrap();
+    let other = setup.accounts.create_tenant("bob").await.unwrap();
+    let client = server.client_of(&setup, tenant).await;
+    let numbered = |number: i64| format!("0x{number:040x}");
+    let follow = |number| client.post(TARGETS, json!({ "wallet": numbered(number) }));
+    let mut ids = Vec::new();
+    for number in 1..MOST_TARGETS {
+        ids.push(follow(number).await.ok(201)["id"].as_str().unwrap().to_owned());
+    }
+    // Several at once are room for one: each looks while nobody else adds.
+    let (a, b, c) = tokio::join!(follow(1_000), follow(1_001), follow(1_002));
+    let mut answers = [a.status, b.status, c.status];
+    answers.sort_unstable();
+    assert_eq!(answers, [201, 409, 409]);
+    let refused = (409, "targets_too_many".to_owned());
+    let answer = follow(MOST_TARGETS).await;
+    assert_eq!(answer.problem(), refused);
+    assert!(answer.detail().contains("100"), "{}", answer.detail());
+    // As the command line adds.
+    let policy = api::policy::with_sizing(schemas::Sizing::MinBet);
+    let add = |tenant| {
+        let wallet = numbered(MOST_TARGETS).parse().unwrap();
+        setup.accounts.target_add(tenant, wallet, schemas::Mode::Simulated, policy.clone())
+    };
+    assert_eq!(add(tenant).await.unwrap_err().code(), "targets_too_many");
+    add(other).await.unwrap();
+    // What is followed stays so. What is being wound down is still read, and makes no room; what is gone does.
+    follow(1).await.ok(200);
+    client.delete(&format!("{TARGETS}/{}", ids[0])).await.ok(200);
+    assert_eq!(follow(MOST_TARGETS).await.problem(), refused);
+    follow(1).await.ok(200);
+    client.delete(&format!("{TARGETS}/{}?positions=keep", ids[0])).await.ok(200);
+    follow(MOST_TARGETS).await.ok(201);
+    assert_eq!(follow(1).await.problem(), refused);
 }
 
 /// The next fill is decided under what is in force now: the record goes out with the change, and nothing restarts.

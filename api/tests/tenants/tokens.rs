@@ -82,6 +82,80 @@ async fn a_token_ends_when_it_is_taken_back_or_its_time_is_over() {
     assert_eq!((names, list.contains(&token)), (vec!["t0", "short", "t0"], true));
 }
 
+/// A connection that waits for ever is one that nobody else has.
+#[tokio::test]
+async fn the_database_gives_up_what_takes_it_too_long_and_the_client_is_told_to_come_back() {
+    let setup = setup().await;
+    let server = Server::start(&setup).await;
+    let tenant = setup.accounts.create_tenant("alice").await.unwrap();
+    let client = server.client_of(&setup, tenant).await;
+    let superuser = setup.superuser().await;
+    for (setting, value) in [("statement_timeout", "10s"), ("idle_in_transaction_session_timeout", "5s")] {
+        let set: String = sqlx::query_scalar("select current_setting($1)")
+            .bind(setting)
+            .fetch_one(setup.accounts.pool())
+            .await
+            .unwrap();
+        assert_eq!(set, value, "{setting}");
+    }
+    let mut busy = pgpool::begin(&superuser).await.unwrap();
+    sqlx::query("lock table poly_copy_trade_fills").execute(&mut *busy).await.unwrap();
+    let given_up = async {
+        // As the timeout does, sooner.
+        testkit::wait_for("the statement to be given up", Duration::from_secs(30), async || {
+            let give_up = "select coalesce(bool_or(pg_cancel_backend(pid)), false) from pg_stat_activity
+                 where datname = current_database() and wait_event_type = 'Lock'";
+            sqlx::query_scalar::<_, bool>(give_up).fetch_one(&mut *busy).await.unwrap()
+        })
+        .await;
+    };
+    let (answer, ()) = tokio::join!(client.get("/copy-trade/orders"), given_up);
+    assert_eq!(answer.problem(), (503, "database_unreachable".to_owned()));
+    assert_eq!(answer.header("retry-after"), Some("1"));
+    busy.rollback().await.unwrap();
+    client.get("/copy-trade/orders").await.ok(200);
+}
+
+/// Nor do those that their client has given up: the database is still at work on them.
+#[tokio::test]
+async fn one_tenant_s_slow_requests_do_not_keep_others_waiting() {
+    let setup = setup().await;
+    let server = Server::start(&setup).await;
+    let (a, b) = (
+        setup.accounts.create_tenant("alice").await.unwrap(),
+        setup.accounts.create_tenant("bob").await.unwrap(),
+    );
+    let (alice, bob) = (server.client_of(&setup, a).await, server.client_of(&setup, b).await);
+    let superuser = setup.superuser().await;
+    let mut busy = pgpool::begin(&superuser).await.unwrap();
+    sqlx::query("lock table poly_copy_trade_fills").execute(&mut *busy).await.unwrap();
+    let slow = "/copy-trade/orders";
+    for _ in 0..6 {
+        let request = alice.request(&Method::GET, slow).timeout(Duration::from_millis(100));
+        assert!(request.send().await.unwrap_err().is_timeout());
+    }
+    testkit::wait_for("all that she may have to be taken", Duration::from_secs(3), async || {
+        let waiting = "select count(*) from pg_stat_activity
+             where datname = current_database() and wait_event_type = 'Lock'";
+        sqlx::query_scalar::<_, i64>(waiting).fetch_one(&superuser).await.unwrap() == 3
+    })
+    .await;
+    let refused = async {
+        let answer = alice.get(slow).await;
+        assert_eq!(answer.problem(), (429, "requests_too_many".to_owned()));
+        assert_eq!(answer.header("retry-after"), Some("1"));
+    };
+    let served = async {
+        for _ in 0..10 {
+            let at_once = tokio::time::timeout(Duration::from_secs(4), bob.get(TARGETS)).await;
+            at_once.expect("the other one is answered meanwhile").ok(200);
+        }
+    };
+    tokio::join!(refused, served);
+    busy.rollback().await.unwrap();
+    alice.get(slow).await.ok(200);
+}
+
 #[tokio::test]
 async fn a_database_that_is_away_is_a_problem_that_tells_nothing_of_it() {
     let setup = setup().await;

@@ -7,7 +7,7 @@ mod positions;
 
 pub use decisions::{DecisionFilter, DecisionPlace, DecisionRow, decisions, decisions_of};
 pub use orders::{Copied, OrderFilter, OrderPlace, order_of, orders};
-pub use positions::{PositionFilter, PositionPlace, PositionRow, positions};
+pub use positions::{PositionFilter, PositionPlace, PositionRow, each_position, positions};
 
 use std::{collections::BTreeMap, time::Duration};
 

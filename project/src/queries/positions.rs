@@ -1,5 +1,6 @@
 //! What the tenant's copies hold, by target, token and mode.
 
+use futures_util::TryStreamExt;
 use schemas::{
     Address, AssetId, BillingAccountId, ConditionId, Mode, Price, Shares, TargetId, TargetRowId, Timestamp,
     Usdc,
@@ -168,6 +169,35 @@ pub async fn positions(
     after: Option<PositionPlace>,
     limit: i64,
 ) -> Result<Vec<PositionRow>, QueryError> {
+    let mut query = select(account, filter, after, limit);
+    query.0.build().fetch_all(connection).await?.iter().map(PositionRow::of).collect()
+}
+
+/// Shows every position of the account that passes the filter, in the order of the list, one after another: there may be
+/// more of them than anybody would hold.
+///
+/// # Errors
+/// The database.
+pub async fn each_position(
+    connection: &mut PgConnection,
+    account: BillingAccountId,
+    filter: &PositionFilter,
+    mut each: impl FnMut(PositionRow) + Send,
+) -> Result<(), QueryError> {
+    let mut query = select(account, filter, None, i64::MAX);
+    let mut rows = query.0.build().fetch(connection);
+    while let Some(row) = rows.try_next().await? {
+        each(PositionRow::of(&row)?);
+    }
+    Ok(())
+}
+
+fn select(
+    account: BillingAccountId,
+    filter: &PositionFilter,
+    after: Option<PositionPlace>,
+    limit: i64,
+) -> Where {
     let select =
         format!("select p.*, o.per_share, m.best_bid, m.as_of is not null as marked from ({POSITIONS}");
     let mut query = Where::of(&select, account);
@@ -191,5 +221,5 @@ pub async fn positions(
     }
     query.0.push(format!(" order by f.target_id, {ASSET}, f.mode limit ")).push_bind(limit);
     query.0.push(format!(") p {WORTH} order by p.target_id, p.asset, p.mode"));
-    query.0.build().fetch_all(connection).await?.iter().map(PositionRow::of).collect()
+    query
 }

@@ -195,7 +195,7 @@ pub(super) struct DecisionQuery {
 )]
 pub(super) async fn list(
     Extract(state): Extract<State>,
-    Caller(tenant): Caller,
+    Caller(tenant, _turn): Caller,
     Params(query): Params<DecisionQuery>,
 ) -> Answer<DecisionPage> {
     let limit = page::limit(query.limit)?;
@@ -405,7 +405,7 @@ impl From<Inputs> for InputsBody {
 )]
 pub(super) async fn explain(
     Extract(state): Extract<State>,
-    Caller(tenant): Caller,
+    Caller(tenant, _turn): Caller,
     Id(key): Id<IdempotencyKey>,
 ) -> Answer<Explained> {
     let mut transaction = begin_as(state.accounts.pool(), tenant.user).await?;

@@ -7,27 +7,34 @@ use axum::{
     http::{HeaderMap, StatusCode, header, request::Parts},
 };
 use serde::de::DeserializeOwned;
+use utoipa::IntoParams;
 
 use super::super::{
     State,
     problem::{Problem, RequestError},
+    shapes::Quoted,
 };
-use crate::{Tenant, accounts::ApiToken};
+use crate::{
+    Tenant,
+    accounts::{AT_ONCE, ApiToken, PATIENCE, Turn},
+};
 
 /// The longest body, in bytes: far above what any of ours comes to.
 pub(in crate::http) const LONGEST_BODY: usize = 64 * 1024;
 
-/// Who asks: the owner of the bearer token, and the account it speaks for.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Caller(pub(super) Tenant);
+/// Who asks: the owner of the bearer token, and the account it speaks for; and its turn, which is to be held until the
+/// database has answered.
+#[derive(Debug)]
+pub(super) struct Caller(pub(super) Tenant, pub(super) Turn);
 
 impl FromRequestParts<State> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, Problem> {
         let token = bearer(&parts.headers)?;
-        let tenant = state.accounts.token_owner(&token).await?;
-        Ok(Self(tenant.ok_or(RequestError::BadToken)?))
+        let tenant = state.accounts.token_owner(&token).await?.ok_or(RequestError::BadToken)?;
+        let turn = state.accounts.turn(tenant).await;
+        Ok(Self(tenant, turn.ok_or(RequestError::TooMany { most: AT_ONCE, waited: PATIENCE.as_secs() })?))
     }
 }
 
@@ -119,6 +126,16 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, RequestError> {
     })?;
     reader.end().map_err(|error| RequestError::Json(error.to_string()))?;
     Ok(value)
+}
+
+/// The header of a conditional change.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Header)]
+#[allow(dead_code, reason = "what `IfMatch` reads, for the document")]
+pub(super) struct MatchHeader {
+    /// The revision that the change is made on, as `ETag` shows it.
+    #[param(rename = "If-Match", inline, value_type = Quoted, required = false)]
+    if_match: String,
 }
 
 /// The revision that `If-Match` asks for; none for `*`, or without the header.

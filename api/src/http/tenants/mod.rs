@@ -28,7 +28,7 @@ pub(super) fn routes() -> OpenApiRouter<State> {
         .routes(routes!(targets::list, targets::create))
         .routes(routes!(targets::change, targets::remove))
         .routes(routes!(wallet::grant, wallet::set_grant, wallet::revoke_grant))
-        .routes(routes!(wallet::pause))
+        .routes(routes!(wallet::paused, wallet::pause))
         .routes(routes!(decisions::list))
         .routes(routes!(decisions::explain))
         .routes(routes!(orders::list))

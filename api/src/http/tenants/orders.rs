@@ -185,7 +185,7 @@ pub(super) struct OrderQuery {
 )]
 pub(super) async fn list(
     Extract(state): Extract<State>,
-    Caller(tenant): Caller,
+    Caller(tenant, _turn): Caller,
     Params(query): Params<OrderQuery>,
 ) -> Answer<OrderPage> {
     let limit = page::limit(query.limit)?;
@@ -244,7 +244,7 @@ pub(super) struct SyncHealthBody {
 )]
 pub(super) async fn sync_health(
     Extract(state): Extract<State>,
-    Caller(tenant): Caller,
+    Caller(tenant, _turn): Caller,
 ) -> Answer<SyncHealthBody> {
     let mut transaction = begin_as(state.accounts.pool(), tenant.user).await?;
     let health = queries::sync_health(&mut transaction, state.accounts.now()).await?;

@@ -103,17 +103,19 @@ struct Sum {
     fees: Usdc,
 }
 
-fn totals(rows: &[PositionRow]) -> Vec<PnlTotal> {
-    let mut sums: BTreeMap<Mode, Sum> = BTreeMap::new();
-    for row in rows {
-        let (sum, pnl) = (sums.entry(row.mode).or_default(), row.pnl());
-        sum.cost = sum.cost.saturating_add(pnl.cost);
-        sum.realised = sum.realised.saturating_add(pnl.realised);
-        sum.unrealised = sum.unrealised.saturating_add(pnl.unrealised.unwrap_or_default());
-        sum.without_price += u64::from(pnl.unrealised.is_none());
-        sum.redeemable = sum.redeemable.saturating_add(pnl.redeemable);
-        sum.fees = sum.fees.saturating_add(row.fees);
+impl Sum {
+    fn add(&mut self, row: &PositionRow) {
+        let pnl = row.pnl();
+        self.cost = self.cost.saturating_add(pnl.cost);
+        self.realised = self.realised.saturating_add(pnl.realised);
+        self.unrealised = self.unrealised.saturating_add(pnl.unrealised.unwrap_or_default());
+        self.without_price += u64::from(pnl.unrealised.is_none());
+        self.redeemable = self.redeemable.saturating_add(pnl.redeemable);
+        self.fees = self.fees.saturating_add(row.fees);
     }
+}
+
+fn totals(sums: BTreeMap<Mode, Sum>) -> Vec<PnlTotal> {
     sums.into_iter()
         .map(|(mode, sum)| PnlTotal {
             mode,
@@ -172,7 +174,7 @@ pub(super) struct PnlQuery {
 )]
 pub(super) async fn show(
     Extract(state): Extract<State>,
-    Caller(tenant): Caller,
+    Caller(tenant, _turn): Caller,
     Params(query): Params<PnlQuery>,
 ) -> Answer<PnlPage> {
     let limit = page::limit(query.limit)?;
@@ -197,17 +199,26 @@ pub(super) async fn show(
     // One picture: the totals are those of the page's moment.
     let mut transaction = begin_as(state.accounts.pool(), tenant.user).await?;
     let account = tenant.account;
-    let all = queries::positions(&mut transaction, account, &filter, None, i64::MAX).await?;
-    let totals = totals(&all);
-    let mut rows = match after {
-        None => all,
-        Some(_) => {
-            queries::positions(&mut transaction, account, &filter, after, page::to_read(limit)).await?
+    let (mut sums, mut rows) = (BTreeMap::<Mode, Sum>::new(), Vec::new());
+    let is_first = after.is_none();
+    queries::each_position(&mut transaction, account, &filter, |row| {
+        sums.entry(row.mode).or_default().add(&row);
+        // One more than the page has shows whether there is a next.
+        if is_first && rows.len() <= limit {
+            rows.push(row);
         }
-    };
+    })
+    .await?;
+    if !is_first {
+        rows = queries::positions(&mut transaction, account, &filter, after, page::to_read(limit)).await?;
+    }
     let next_cursor = page::cut(&mut rows, limit, |last| {
         let PositionPlace { target, asset, mode } = last.place();
         list.cursor(&format!("{target} {asset} {mode}"))
     });
-    Ok(Json(PnlPage { totals, items: rows.into_iter().map(PnlBody::from).collect(), next_cursor }))
+    Ok(Json(PnlPage {
+        totals: totals(sums),
+        items: rows.into_iter().map(PnlBody::from).collect(),
+        next_cursor,
+    }))
 }

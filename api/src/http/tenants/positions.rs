@@ -130,7 +130,7 @@ pub(super) struct PositionQuery {
 )]
 pub(super) async fn list(
     Extract(state): Extract<State>,
-    Caller(tenant): Caller,
+    Caller(tenant, _turn): Caller,
     Params(query): Params<PositionQuery>,
 ) -> Answer<PositionPage> {
     let limit = page::limit(query.limit)?;
@@ -213,7 +213,7 @@ pub(super) struct CloseBody {
 )]
 pub(super) async fn close(
     Extract(state): Extract<State>,
-    Caller(tenant): Caller,
+    Caller(tenant, _turn): Caller,
     Id(asset): Id<AssetId>,
     Body(new): Body<NewClose>,
 ) -> Result<(StatusCode, Json<CloseBody>), Problem> {

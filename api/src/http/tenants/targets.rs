@@ -22,9 +22,9 @@ use super::{
     super::{
         State,
         problem::Problem,
-        shapes::{ModeWord, Quoted, StatusWord, Time, Wallet},
+        shapes::{ModeWord, StatusWord, Time, Wallet},
     },
-    extract::{Answer, Body, Caller, Id, IfMatch, Params, etag},
+    extract::{Answer, Body, Caller, Id, IfMatch, MatchHeader, Params, etag},
     page::{self, List},
 };
 use crate::{
@@ -194,7 +194,7 @@ pub(super) struct TargetQuery {
 )]
 pub(super) async fn list(
     Extract(state): Extract<State>,
-    Caller(tenant): Caller,
+    Caller(tenant, _turn): Caller,
     Params(query): Params<TargetQuery>,
 ) -> Answer<TargetPage> {
     let limit = page::limit(query.limit)?;
@@ -241,12 +241,13 @@ pub(super) struct NewTarget {
             headers(("ETag" = String, description = "The revision."), ("Location" = String, description = "Its address."))),
         (status = 200, description = "It was followed already, or is again.", body = TargetBody,
             headers(("ETag" = String, description = "The revision."))),
-        (status = 409, description = "It is followed in another mode, or that mode is not served here.", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "It is followed in another mode, or that mode is not served here, or 100 wallets are followed already.",
+            body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn create(
     Extract(state): Extract<State>,
-    Caller(tenant): Caller,
+    Caller(tenant, _turn): Caller,
     Body(new): Body<NewTarget>,
 ) -> Result<Response, Problem> {
     let settings = policy::apply_settings(&policy::with_sizing(Sizing::MinBet), &new.settings.pairs());
@@ -259,16 +260,6 @@ pub(super) async fn create(
         Added::New => (StatusCode::CREATED, [(header::LOCATION, location)], body).into_response(),
         Added::Again | Added::Already => body.into_response(),
     })
-}
-
-/// The header of a conditional change.
-#[derive(Debug, IntoParams)]
-#[into_params(parameter_in = Header)]
-#[allow(dead_code, reason = "what `IfMatch` reads, for the document")]
-pub(super) struct MatchHeader {
-    /// The revision that the change is made on, as `ETag` shows it.
-    #[param(rename = "If-Match", inline, value_type = Quoted, required = false)]
-    if_match: String,
 }
 
 /// What is to change.
@@ -300,7 +291,7 @@ pub(super) struct TargetChange {
 )]
 pub(super) async fn change(
     Extract(state): Extract<State>,
-    Caller(tenant): Caller,
+    Caller(tenant, _turn): Caller,
     Id(row): Id<TargetRowId>,
     IfMatch(matches): IfMatch,
     Body(change): Body<TargetChange>,
@@ -361,7 +352,7 @@ pub(super) struct RemoveQuery {
 )]
 pub(super) async fn remove(
     Extract(state): Extract<State>,
-    Caller(tenant): Caller,
+    Caller(tenant, _turn): Caller,
     Id(row): Id<TargetRowId>,
     Params(query): Params<RemoveQuery>,
     IfMatch(expected): IfMatch,

@@ -15,7 +15,7 @@ use super::{
         problem::Problem,
         shapes::{Decimal, Dollars, Time},
     },
-    extract::{Answer, Body, Caller, etag},
+    extract::{Body, Caller, IfMatch, MatchHeader, etag},
 };
 use crate::{
     AccountError,
@@ -113,42 +113,52 @@ impl From<NewGrant> for SetGrant {
 #[utoipa::path(
     get, path = "/api/v1/poly/wallet/grants", tag = "wallet",
     responses(
-        (status = 200, body = GrantBody),
+        (status = 200, body = GrantBody, headers(("ETag" = String, description = "The revision."))),
         (status = 404, description = "Nothing is allowed.", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub(super) async fn grant(Extract(state): Extract<State>, Caller(tenant): Caller) -> Answer<GrantBody> {
+pub(super) async fn grant(
+    Extract(state): Extract<State>,
+    Caller(tenant, _turn): Caller,
+) -> Result<Response, Problem> {
     let grant = state.accounts.grant(tenant).await?.ok_or(AccountError::NotFound("grant"))?;
-    Ok(Json(grant.into()))
+    Ok((etag(grant.revision), Json(GrantBody::from(grant))).into_response())
 }
 
-/// Allows this, in place of what was allowed.
+/// Allows this, in place of what was allowed. Before the first change the revision is 0; once it was taken back, it is
+/// that of the taking back.
 #[utoipa::path(
-    put, path = "/api/v1/poly/wallet/grants", tag = "wallet", request_body = NewGrant,
-    responses((status = 200, body = GrantBody, headers(("ETag" = String, description = "The revision."))))
+    put, path = "/api/v1/poly/wallet/grants", tag = "wallet", request_body = NewGrant, params(MatchHeader),
+    responses(
+        (status = 200, body = GrantBody, headers(("ETag" = String, description = "The revision."))),
+        (status = 409, description = "It is at another revision.", body = Problem, content_type = "application/problem+json"),
+    )
 )]
 pub(super) async fn set_grant(
     Extract(state): Extract<State>,
-    Caller(tenant): Caller,
+    Caller(tenant, _turn): Caller,
+    IfMatch(expected): IfMatch,
     Body(new): Body<NewGrant>,
 ) -> Result<Response, Problem> {
-    let grant = state.accounts.grant_set(tenant, new.into()).await?;
+    let grant = state.accounts.grant_set(tenant, new.into(), expected).await?;
     Ok((etag(grant.revision), Json(GrantBody::from(grant))).into_response())
 }
 
 /// Takes back what was allowed: BUYs and SELLs.
 #[utoipa::path(
-    delete, path = "/api/v1/poly/wallet/grants", tag = "wallet",
+    delete, path = "/api/v1/poly/wallet/grants", tag = "wallet", params(MatchHeader),
     responses(
         (status = 200, body = GrantBody, headers(("ETag" = String, description = "The revision."))),
         (status = 404, description = "Nothing is allowed.", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "It is at another revision.", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn revoke_grant(
     Extract(state): Extract<State>,
-    Caller(tenant): Caller,
+    Caller(tenant, _turn): Caller,
+    IfMatch(expected): IfMatch,
 ) -> Result<Response, Problem> {
-    let grant = state.accounts.grant_revoke(tenant).await?;
+    let grant = state.accounts.grant_revoke(tenant, expected).await?;
     Ok((etag(grant.revision), Json(GrantBody::from(grant))).into_response())
 }
 
@@ -165,16 +175,16 @@ pub(super) struct NewPause {
 }
 
 /// The tenant's pause.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Default, Serialize, ToSchema)]
 pub(super) struct PauseBody {
     /// Whether BUYs are paused. Exits go on either way.
     paused: bool,
     /// Why.
     reason: String,
-    /// Grows with each change.
+    /// Grows with each change; 0 before the first.
     revision: i64,
-    /// When it was changed.
-    changed_at: Time,
+    /// When it was changed; null before that.
+    changed_at: Option<Time>,
 }
 
 impl From<Control> for PauseBody {
@@ -183,21 +193,40 @@ impl From<Control> for PauseBody {
             paused: control.active,
             reason: control.reason,
             revision: control.revision,
-            changed_at: control.changed_at.into(),
+            changed_at: Some(control.changed_at.into()),
         }
     }
 }
 
+/// Whether the BUYs of all the tenant's targets are paused, and why: the mirror pauses them by itself, too.
+#[utoipa::path(
+    get, path = "/api/v1/poly/copy-trade/pause", tag = "wallet",
+    responses((status = 200, body = PauseBody, headers(("ETag" = String, description = "The revision."))))
+)]
+pub(super) async fn paused(
+    Extract(state): Extract<State>,
+    Caller(tenant, _turn): Caller,
+) -> Result<Response, Problem> {
+    let control = state.accounts.control(tenant, ControlKind::Pause).await?;
+    let body = control.map_or_else(PauseBody::default, PauseBody::from);
+    Ok((etag(body.revision), Json(body)).into_response())
+}
+
 /// Pauses the BUYs of all the tenant's targets, or lets them go on.
 #[utoipa::path(
-    put, path = "/api/v1/poly/copy-trade/pause", tag = "wallet", request_body = NewPause,
-    responses((status = 200, body = PauseBody, headers(("ETag" = String, description = "The revision."))))
+    put, path = "/api/v1/poly/copy-trade/pause", tag = "wallet", request_body = NewPause, params(MatchHeader),
+    responses(
+        (status = 200, body = PauseBody, headers(("ETag" = String, description = "The revision."))),
+        (status = 409, description = "It is at another revision.", body = Problem, content_type = "application/problem+json"),
+    )
 )]
 pub(super) async fn pause(
     Extract(state): Extract<State>,
-    Caller(tenant): Caller,
+    Caller(tenant, _turn): Caller,
+    IfMatch(expected): IfMatch,
     Body(new): Body<NewPause>,
 ) -> Result<Response, Problem> {
-    let control = state.accounts.control_set(tenant, ControlKind::Pause, new.paused, &new.reason).await?;
+    let (kind, accounts) = (ControlKind::Pause, &state.accounts);
+    let control = accounts.control_set(tenant, kind, new.paused, &new.reason, expected).await?;
     Ok((etag(control.revision), Json(PauseBody::from(control))).into_response())
 }
