@@ -9,6 +9,7 @@ use super::IngestError;
 use crate::core::{
     changes::Changes,
     merge::{MEMORY, Merger},
+    snapshot::Told,
 };
 
 /// Read a little further back than what is remembered, so that a watermark republished hourly is among it.
@@ -25,6 +26,20 @@ pub struct Recovered {
     pub changes: Changes,
     /// How far its trades are known without a gap; `None`: it was never followed, or long ago.
     pub watermark: Option<Timestamp>,
+    /// The snapshots of the last days.
+    pub snapshots: Told,
+}
+
+impl Recovered {
+    /// Nothing is known.
+    pub fn new(wallet: Address) -> Self {
+        Self {
+            merger: Merger::new(wallet),
+            changes: Changes::new(wallet),
+            watermark: None,
+            snapshots: Told::default(),
+        }
+    }
 }
 
 /// Reads the last days of a partition. Waits for what is being written: a predecessor's last records count.
@@ -63,22 +78,19 @@ pub async fn recover(
 }
 
 fn absorb(wallets: &mut BTreeMap<Address, Recovered>, event: FillsEvent) {
-    let new =
-        |wallet| Recovered { merger: Merger::new(wallet), changes: Changes::new(wallet), watermark: None };
+    let wallet = match &event {
+        FillsEvent::Fill(fill) => fill.wallet,
+        FillsEvent::Watermark(mark) => mark.wallet,
+        FillsEvent::PositionChanged(changed) => changed.wallet,
+        FillsEvent::PositionSnapshot(part) => part.wallet,
+        FillsEvent::FillVoided(_) | FillsEvent::TokenMarked(_) | FillsEvent::TokenResolved(_) => return,
+    };
+    let known = wallets.entry(wallet).or_insert_with(|| Recovered::new(wallet));
     match event {
-        FillsEvent::Fill(fill) => {
-            wallets.entry(fill.wallet).or_insert_with_key(|w| new(*w)).merger.restore(&fill);
-        }
-        FillsEvent::Watermark(mark) => {
-            let known = wallets.entry(mark.wallet).or_insert_with_key(|w| new(*w));
-            known.watermark = known.watermark.max(Some(mark.complete_until));
-        }
-        FillsEvent::PositionChanged(changed) => {
-            wallets.entry(changed.wallet).or_insert_with_key(|w| new(*w)).changes.restore(&changed);
-        }
-        FillsEvent::FillVoided(_)
-        | FillsEvent::PositionSnapshot(_)
-        | FillsEvent::TokenMarked(_)
-        | FillsEvent::TokenResolved(_) => {}
+        FillsEvent::Fill(fill) => known.merger.restore(&fill),
+        FillsEvent::Watermark(mark) => known.watermark = known.watermark.max(Some(mark.complete_until)),
+        FillsEvent::PositionChanged(changed) => known.changes.restore(&changed),
+        FillsEvent::PositionSnapshot(part) => known.snapshots.take(&part),
+        FillsEvent::FillVoided(_) | FillsEvent::TokenMarked(_) | FillsEvent::TokenResolved(_) => {}
     }
 }

@@ -28,7 +28,7 @@ use crate::core::{
     changes::{Change, Changes},
     hold::{Hold, Pending},
     merge::{MEMORY, Merger},
-    snapshot::Settling,
+    snapshot::{Settling, Told},
 };
 
 /// A walk goes this far behind what is known to be complete: the venue's lists may grow late.
@@ -63,6 +63,11 @@ pub struct Watch {
     hold: Hold,
     unknowable: BTreeSet<ConditionId>,
     watermark: Option<Timestamp>,
+    snapshots: Told,
+    /// This watch has published a snapshot.
+    settled: bool,
+    /// Not before this another is tried.
+    settles_from: Timestamp,
     whole_walk_at: Option<Timestamp>,
     /// When the activity list is read next, unless something asks for it earlier; and not before this after trouble.
     activity_at: Timestamp,
@@ -87,10 +92,8 @@ impl Watch {
         (pace, gate): (Pace, Gate),
         market_wait: Duration,
     ) -> Self {
-        let (merger, changes, watermark) = match recovered {
-            Some(r) => (r.merger, r.changes, r.watermark),
-            None => (Merger::new(wallet), Changes::new(wallet), None),
-        };
+        let Recovered { merger, changes, watermark, snapshots } =
+            recovered.unwrap_or_else(|| Recovered::new(wallet));
         Self {
             wallet,
             // The venue's times are whole seconds: the second in which it was followed counts.
@@ -106,6 +109,9 @@ impl Watch {
             hold: Hold::new(),
             unknowable: BTreeSet::new(),
             watermark,
+            snapshots,
+            settled: false,
+            settles_from: Timestamp::default(),
             whole_walk_at: None,
             activity_at: Timestamp::default(),
             activity_rests_until: Timestamp::default(),
@@ -174,12 +180,13 @@ impl Watch {
     }
 
     async fn step(&mut self) -> Result<(), IngestError> {
-        // A wallet last followed longer ago than fills are remembered is as good as new.
-        let horizon = self.ports.clock.now().minus(MEMORY);
-        if self.watermark.is_none_or(|mark| mark < horizon) {
+        if self.needs_snapshot() {
             let covers_until = self.covers_until();
-            self.settle(covers_until).await?;
-            self.watermark = Some(covers_until);
+            if !self.settle(covers_until).await? {
+                // Without it nobody knows what a fill is a part of.
+                return Ok(());
+            }
+            (self.watermark, self.settled) = (Some(covers_until), true);
         }
         let now = self.ports.clock.now();
         let whole = self.whole_walk_at.is_none_or(|at| now.since(at) >= WHOLE_WALK);
@@ -226,8 +233,7 @@ impl Watch {
         if self.sold_unseen && self.activity_at > now && self.hold.is_empty() {
             // What was sold may have come by a split that was told only now: a sale of what nobody knew was held, and
             // shares that stay for ever. The venue knows better what is left.
-            self.settle(now.minus(SNAPSHOT_WINDOW)).await?;
-            self.sold_unseen = false;
+            self.sold_unseen = !self.settle(now.minus(SNAPSHOT_WINDOW)).await?;
         }
         if whole {
             self.whole_walk_at = Some(now);
@@ -238,6 +244,20 @@ impl Watch {
             }
         }
         Ok(())
+    }
+
+    /// Whether what the log tells of the wallet's positions is not where this follow begins.
+    fn needs_snapshot(&self) -> bool {
+        if self.settled {
+            return false;
+        }
+        // Whoever began this follow got as far as its snapshot, and no watermark came after it yet.
+        let begun = self.snapshots.covers_until() >= Some(self.covers_until());
+        let Some(mark) = self.watermark else { return !begun };
+        // A wallet last followed longer ago than fills are remembered is as good as new. One that was followed before,
+        // and then by nobody, too: what it did meanwhile is no fill that moves a position.
+        let long_ago = mark < self.ports.clock.now().minus(MEMORY);
+        long_ago || (mark < self.follow_from && !begun)
     }
 
     /// Looks at the trades, all or the news. Answers how many rows there were, and the fills not known before.
@@ -392,8 +412,13 @@ impl Watch {
             .await
     }
 
-    /// Reads the wallet's positions between walks that agree, and publishes them.
-    async fn settle(&mut self, covers_until: Timestamp) -> Result<(), IngestError> {
+    /// Reads the wallet's positions between walks that agree, and publishes them. Answers whether it did: not where
+    /// readers would pass them over, since they count as read no later than those before. They are read again once
+    /// that cannot be any more, within half a minute.
+    async fn settle(&mut self, covers_until: Timestamp) -> Result<bool, IngestError> {
+        if self.ports.clock.now() < self.settles_from {
+            return Ok(false);
+        }
         // Inclusive: the next second after what is covered.
         let start = Timestamp::from_secs(covers_until.secs() + 1);
         let Ports { venue, clock, board, .. } = &self.ports;
@@ -412,8 +437,18 @@ impl Watch {
             }
             tracing::debug!(wallet = %self.wallet, open, "positions moved while they were read; again");
         }
-        self.publisher.snapshot(settling.finish(shown_until)).await?;
+        let parts = settling.finish(shown_until);
+        if let Some(passed_over) = parts.iter().find(|part| !self.snapshots.is_news(part)) {
+            let before = self.snapshots.observed_at().unwrap_or(passed_over.observed_at);
+            self.settles_from = before.plus(SETTLED).plus(Duration::from_secs(1));
+            tracing::debug!(wallet = %self.wallet, %before, "positions were read as early as those before; again");
+            return Ok(false);
+        }
+        self.publisher.snapshot(&parts).await?;
+        for part in &parts {
+            self.snapshots.take(part);
+        }
         tracing::info!(wallet = %self.wallet, %covers_until, "snapshot published");
-        Ok(())
+        Ok(true)
     }
 }
