@@ -211,3 +211,38 @@ async fn a_wallet_followed_again_days_later_begins_with_what_it_holds_then() {
     assert_eq!(snapshots(&world).await, 2, "no third one");
     world.simulator.stop().await;
 }
+
+#[tokio::test]
+async fn a_fill_that_waited_for_its_facts_when_its_watch_ended_is_found_by_whoever_comes_next() {
+    let world = World::start(1).await;
+    let venue = Arc::new(Venue::default());
+    let now = world.clock.now();
+    let minutes_ago = |minutes: u64| now.minus(Duration::from_secs(60 * minutes));
+    world.follow_since(WALLET, TargetStatus::Active, 1, now.minus(DAY)).await;
+    // Half an hour of backlog, and the facts of what came first cannot be had.
+    let mark = Watermark { wallet: WALLET, complete_until: minutes_ago(30), observed_at: minutes_ago(30) };
+    world.put_event(WALLET, &mark, minutes_ago(30)).await;
+    venue.shown.lock().unwrap().unlisted.insert(2);
+    venue.trade(2, Side::Buy, 7, minutes_ago(25));
+    venue.trade(3, Side::Buy, 9, minutes_ago(1));
+    let (_, first) = world.run_with(venue.clone());
+    wait_for("what has its facts", DEADLINE, async || told(&world, 3, 9).await).await;
+    assert!(!told(&world, 2, 7).await);
+    // As a kill would.
+    first.abort();
+    let _ = first.await;
+    venue.shown.lock().unwrap().unlisted.clear();
+    let (stop, second) = world.run_with(venue.clone());
+    // Whatever is told after its walk: a walk that leaves it out says so by its watermark.
+    wait_for("the watermark", DEADLINE, async || {
+        let marks =
+            world.told(|e| if let FillsEvent::Watermark(m) = e { Some(m.complete_until) } else { None });
+        marks.await.into_iter().any(|mark| mark > minutes_ago(1))
+    })
+    .await;
+    assert!(told(&world, 2, 7).await, "the watermark says that it was published");
+    assert_eq!(world.fills().await.len(), 2, "and what was published is not published again");
+    stop.request();
+    second.await.unwrap().unwrap();
+    world.simulator.stop().await;
+}

@@ -292,13 +292,16 @@ impl Watch {
         Ok(found.changes)
     }
 
-    /// Where a walk ends. The first one after a start closes the gap since the last published fill.
+    /// Where a walk ends. A whole one goes back to where the watermark stands, the first of a watch as well: only up to
+    /// there everything is published. What is newer may be there while an older fill waited for its facts in a watch
+    /// that has ended since. The watermark is hardly older than what nobody looked at: it stands still for an hour at
+    /// most where nothing happens or something waits, longer only while the activity list does not answer.
     fn start_of_walk(&self, whole: bool) -> Timestamp {
-        let newest = self.merger.newest().or(self.watermark).unwrap_or(self.follow_from);
-        let start = match (whole, self.whole_walk_at) {
-            (false, _) => newest.minus(NEWS_OVERLAP),
-            (true, None) => newest.max(self.watermark.unwrap_or(newest)).minus(OVERLAP),
-            (true, Some(_)) => self.watermark.unwrap_or(newest).minus(OVERLAP),
+        let known = self.watermark.unwrap_or(self.follow_from);
+        let start = if whole {
+            known.minus(OVERLAP)
+        } else {
+            self.merger.newest().unwrap_or(known).minus(NEWS_OVERLAP)
         };
         start.max(self.follow_from)
     }
