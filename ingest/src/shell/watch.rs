@@ -45,7 +45,7 @@ const REPUBLISH: Duration = Duration::from_secs(3600);
 const SNAPSHOT_WINDOW: Duration = Duration::from_secs(60);
 /// The activity list rests so long after trouble with it.
 const ACTIVITY_REST: Duration = Duration::from_secs(5);
-/// The waits after trouble with the venue: from the first to the longest.
+/// The waits after trouble: from the first to the longest.
 const PATIENCE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
 
 /// What follows one wallet.
@@ -121,7 +121,8 @@ impl Watch {
         }
     }
 
-    /// Follows the wallet until it is asked to stop. Trouble with the venue is waited out.
+    /// Follows the wallet until it is asked to stop. Trouble with the venue is waited out, and such trouble with the log
+    /// as may pass.
     ///
     /// # Errors
     /// A log that cannot be used any more.
@@ -137,6 +138,14 @@ impl Watch {
                 Err(IngestError::Venue(error)) => {
                     self.trouble(&error);
                     let pause = error.retry_after().unwrap_or(wait);
+                    wait = (wait * 2).min(longest);
+                    pause
+                }
+                // Whatever was not published waits in the hold.
+                Err(IngestError::Log(error)) if error.is_transient() => {
+                    self.ports.board.trouble(error.code());
+                    tracing::warn!(wallet = %self.wallet, %error, code = error.code(), "the log did not answer");
+                    let pause = wait;
                     wait = (wait * 2).min(longest);
                     pause
                 }

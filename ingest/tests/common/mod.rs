@@ -32,6 +32,7 @@ use venue::{
 
 #[path = "../../src/core/fixtures.rs"]
 mod fixtures;
+pub mod slow;
 
 pub use fixtures::order;
 
