@@ -7,9 +7,9 @@
 //!   (wallet, transaction, condition, kind), so this hop needs no transaction.
 //! - **Remembers**: per wallet the natural keys and the changes of 7 days, and how far both are known without a gap;
 //!   per partition what followers hold. All of it is in the log, and is read from there.
-//! - **When it dies**: whoever gets its partitions reads the last 7 days of `fills`, walks the Data API from
-//!   the watermark on, and publishes what is missing; what followers hold is read from `orders`, under which ids that goes
-//!   on from `fills`, and every price told anew. What was published twice is one fill.
+//! - **When it dies**: whoever gets its partitions reads the last 7 days of `fills`, a slice between two polls of the
+//!   group, walks the Data API from the watermark on, and publishes what is missing; what followers hold is read from
+//!   `orders`, under which ids that goes on from `fills`, and every price told anew. What was published twice is one fill.
 //!
 //! # Three lists of one wallet
 //!

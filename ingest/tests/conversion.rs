@@ -9,7 +9,8 @@ use std::{
 };
 
 use async_trait::async_trait;
-use common::{DEADLINE, World};
+use common::{DEADLINE, World, slow::Slow};
+use runtime::Stop;
 use schemas::{
     Address, AssetId, ChangeKind, ConditionId, Shares, TargetStatus, Timestamp, events::FillsEvent,
 };
@@ -178,5 +179,27 @@ async fn what_a_conversion_took_is_a_sale_and_what_it_gave_is_held_as_the_venue_
     assert_eq!(told, expected.map(|(asset, shares, cost)| (asset.to_owned(), shares, cost)));
     let books: Vec<&str> = change.books.iter().map(|b| b.asset.as_str()).collect();
     assert_eq!(books, ["12", "22"], "priced from the books of what was sold");
+    world.simulator.stop().await;
+}
+
+#[tokio::test]
+async fn a_conversion_waits_for_a_log_that_does_not_answer() {
+    let world = World::start(1).await;
+    let venue = Arc::new(NegRisk::default());
+    venue.trade(1, 1, 1, 100, Timestamp::from_secs(world.clock.now().secs() - 1_000));
+    world.follow(WALLET, TargetStatus::Active, 1).await;
+    let log = Slow::new(&world);
+    let (stop, run) = world.run_on(Arc::new(log.clone()), venue.clone(), Stop::new());
+    // From here on nothing else asks the log how far it goes.
+    wait_for("its history", DEADLINE, async || world.history().await.len() == 1).await;
+    log.fail(&["end of fills"]);
+    venue.convert(2, &[1], 3, 30, world.clock.now());
+    let ended = async || world.changes().await.len() == 1 || run.is_finished();
+    wait_for("the conversion", DEADLINE, ended).await;
+    assert!(!run.is_finished(), "the stage gave up");
+    assert!(log.failed(), "it had to wait");
+    stop.request();
+    run.await.unwrap().unwrap();
+    assert_eq!(world.changes().await.len(), 1);
     world.simulator.stop().await;
 }

@@ -136,6 +136,54 @@ impl Settling {
     }
 }
 
+/// The snapshots of one wallet that the log tells, taken as readers take them: one that is not whole is none, and one
+/// that was read no later than the one before is passed over.
+#[derive(Debug, Clone, Default)]
+pub struct Told {
+    whole: Option<Whole>,
+    /// When the one on its way was read, in how many parts it comes, and which of them are there.
+    open: Option<(Timestamp, i32)>,
+    parts: BTreeSet<i32>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Whole {
+    covers_until: Timestamp,
+    observed_at: Timestamp,
+}
+
+impl Told {
+    /// Takes a part, in the log's order.
+    pub fn take(&mut self, part: &PositionSnapshot) {
+        if !self.is_news(part) {
+            return;
+        }
+        let of = (part.observed_at, part.parts);
+        if self.open != Some(of) {
+            (self.open, self.parts) = (Some(of), BTreeSet::new());
+        }
+        self.parts.insert(part.part);
+        if self.parts.len() >= usize::try_from(part.parts).unwrap_or(0) {
+            self.whole = Some(Whole { covers_until: part.covers_until, observed_at: part.observed_at });
+        }
+    }
+
+    /// Whether readers take this one.
+    pub fn is_news(&self, part: &PositionSnapshot) -> bool {
+        self.whole.is_none_or(|whole| whole.observed_at < part.observed_at)
+    }
+
+    /// When the newest whole one was read.
+    pub fn observed_at(&self) -> Option<Timestamp> {
+        self.whole.map(|whole| whole.observed_at)
+    }
+
+    /// What the newest whole one covers.
+    pub fn covers_until(&self) -> Option<Timestamp> {
+        self.whole.map(|whole| whole.covers_until)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use schemas::{ChangeKind, ConditionId, Usdc};
@@ -247,5 +295,43 @@ mod tests {
         let mut settling = begin(&[]);
         assert_eq!(settling.round(&[held("11", 5)], &[], &[]), 0);
         assert_eq!(settling.finish(Timestamp::from_secs(940))[0].observed_at, Timestamp::from_secs(940));
+    }
+
+    fn part(part: i32, parts: i32, covers_until: i64, observed_at: i64) -> PositionSnapshot {
+        PositionSnapshot {
+            wallet: Address::from_bytes([1; 20]),
+            covers_until: Timestamp::from_secs(covers_until),
+            near: Vec::new(),
+            positions: Vec::new(),
+            part,
+            parts,
+            observed_at: Timestamp::from_secs(observed_at),
+        }
+    }
+
+    #[test]
+    fn a_snapshot_of_which_a_part_is_missing_is_none() {
+        let mut told = Told::default();
+        told.take(&part(0, 2, 900, 940));
+        // Its writer was killed; whoever came next wrote another, and that one was killed too.
+        told.take(&part(0, 2, 901, 941));
+        told.take(&part(1, 2, 900, 940));
+        assert_eq!(told.covers_until(), None);
+        told.take(&part(0, 2, 902, 942));
+        told.take(&part(0, 2, 902, 942));
+        assert_eq!(told.covers_until(), None, "a part that is written twice is one");
+        told.take(&part(1, 2, 902, 942));
+        assert_eq!(told.covers_until(), Some(Timestamp::from_secs(902)));
+    }
+
+    #[test]
+    fn a_snapshot_that_was_read_no_later_than_the_one_before_tells_nothing() {
+        let mut told = Told::default();
+        told.take(&part(0, 1, 900, 940));
+        assert!(!told.is_news(&part(0, 1, 910, 940)));
+        told.take(&part(0, 1, 910, 940));
+        assert_eq!(told.covers_until(), Some(Timestamp::from_secs(900)));
+        told.take(&part(0, 1, 910, 941));
+        assert_eq!(told.covers_until(), Some(Timestamp::from_secs(910)));
     }
 }

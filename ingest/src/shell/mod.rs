@@ -12,6 +12,7 @@ mod watch;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ops::Range,
     sync::Arc,
     time::Duration,
 };
@@ -33,7 +34,7 @@ use self::{
     marks::{Marks, Owned},
     pace::Pace,
     publish::Publisher,
-    recover::{Recovered, recover},
+    recover::{Recovered, Recovery},
     watch::Watch,
 };
 use crate::core::following::Following;
@@ -125,8 +126,7 @@ impl Default for Settings {
 /// # Errors
 /// A log that cannot be used any more. Trouble with the venue is waited out.
 pub async fn run(ports: Ports, settings: Settings, stop: Stop) -> Result<(), IngestError> {
-    let group = Group { name: GROUP.to_owned(), topics: vec![Topic::Targets], session: settings.session };
-    let mut member = ports.log.join(group).await?;
+    let Some(mut member) = join(&ports, &settings, &stop).await? else { return Ok(()) };
     let publisher = Publisher::new(&ports);
     let markets = Arc::new(Markets::new(&ports, publisher.clone()));
     let told = Owned::default();
@@ -144,6 +144,9 @@ pub async fn run(ports: Ports, settings: Settings, stop: Stop) -> Result<(), Ing
         stop: stop.clone(),
         following: Following::default(),
         recovered: BTreeMap::new(),
+        left: BTreeSet::new(),
+        taking: BTreeMap::new(),
+        again: BTreeMap::new(),
         owned: BTreeSet::new(),
         told,
         beside,
@@ -162,6 +165,36 @@ pub async fn run(ports: Ports, settings: Settings, stop: Stop) -> Result<(), Ing
         tracing::debug!(%error, "could not leave the group");
     }
     outcome
+}
+
+/// Joins the group, however often it takes; `None` if the stage is asked to stop before.
+async fn join(
+    ports: &Ports,
+    settings: &Settings,
+    stop: &Stop,
+) -> Result<Option<Box<dyn Member>>, IngestError> {
+    let group = Group { name: GROUP.to_owned(), topics: vec![Topic::Targets], session: settings.session };
+    while !stop.is_requested() {
+        match ports.log.join(group.clone()).await {
+            Ok(member) => return Ok(Some(member)),
+            Err(error) => wait_out(ports, error).await?,
+        }
+    }
+    Ok(None)
+}
+
+/// Rests after trouble with the log that may pass.
+///
+/// # Errors
+/// Any other trouble.
+async fn wait_out(ports: &Ports, error: LogError) -> Result<(), IngestError> {
+    if !error.is_transient() {
+        return Err(error.into());
+    }
+    tracing::warn!(%error, code = error.code(), "the log did not answer");
+    ports.board.trouble(error.code());
+    ports.clock.sleep(POLL_WAIT).await;
+    Ok(())
 }
 
 /// A watch that runs.
@@ -184,6 +217,13 @@ impl Drop for Running {
     }
 }
 
+/// A partition that is ours, and not served yet.
+struct Taking {
+    fills: Recovery,
+    /// What of `targets` is still to be read; `None`: nobody asked yet how far it goes.
+    targets: Option<Range<Offset>>,
+}
+
 struct Stage {
     ports: Ports,
     settings: Settings,
@@ -193,7 +233,15 @@ struct Stage {
     gate: Gate,
     stop: Stop,
     following: Following,
+    /// What the log knew of wallets that were not watched since.
     recovered: BTreeMap<Address, Recovered>,
+    /// Wallets whose watch has ended: what it published is not among what was recovered.
+    left: BTreeSet<Address>,
+    /// Partitions that are being taken over.
+    taking: BTreeMap<i32, Taking>,
+    /// Partitions that are read again, for wallets of theirs that are followed again.
+    again: BTreeMap<i32, Recovery>,
+    /// Partitions that are served.
     owned: BTreeSet<i32>,
     /// The same, as the task for marks is told.
     told: Owned,
@@ -206,64 +254,108 @@ struct Stage {
 
 impl Stage {
     async fn turn(&mut self, member: &mut dyn Member) -> Result<(), IngestError> {
-        match member.poll(BATCH, POLL_WAIT).await {
-            Ok(Polled::Assigned(partitions)) => {
-                for at in partitions {
-                    self.take_over(at, member).await?;
-                }
-            }
+        let reading = !self.taking.is_empty() || !self.again.is_empty();
+        match member.poll(BATCH, if reading { Duration::ZERO } else { POLL_WAIT }).await {
+            Ok(Polled::Assigned(partitions)) => self.take_over(&partitions),
             Ok(Polled::Lost(partitions)) => self.give_up(&partitions).await,
             Ok(Polled::Records(records)) => self.absorb(&records),
             Ok(Polled::Rewound | Polled::Idle) => {}
-            Err(error) if error.is_transient() => {
-                tracing::warn!(%error, code = error.code(), "the log did not answer");
-                self.ports.clock.sleep(POLL_WAIT).await;
-            }
-            Err(error) => return Err(error.into()),
+            Err(error) => wait_out(&self.ports, error).await?,
         }
         // Watches end by themselves when the stage stops: none of them is to begin anew.
         if self.stop.is_requested() {
             return Ok(());
         }
         self.reap().await?;
-        self.align().await
+        if let Err(error) = self.read_some(member).await {
+            // Also where a partition is being taken away: the next poll says so.
+            wait_out(&self.ports, error).await?;
+        }
+        self.align().await;
+        Ok(())
     }
 
-    /// Reads what the log knows of a partition's wallets before anything is published for them.
-    async fn take_over(&mut self, at: TopicPartition, member: &mut dyn Member) -> Result<(), IngestError> {
+    /// Begins to read what the log knows of these partitions' wallets: before that nothing is published for them.
+    fn take_over(&mut self, partitions: &[TopicPartition]) {
+        for TopicPartition { partition, .. } in partitions {
+            tracing::info!(event = runtime::signals::SINGLETON_CLAIM, stage = GROUP, partition);
+            let taking = Taking { fills: Recovery::new(*partition, None), targets: None };
+            self.taking.insert(*partition, taking);
+        }
+    }
+
+    /// A slice of what is to be read: the group is polled before the next one.
+    async fn read_some(&mut self, member: &mut dyn Member) -> Result<(), LogError> {
+        if let Some((&partition, _)) = self.taking.first_key_value() {
+            if self.read_taken(partition, member).await?
+                && let Some(taking) = self.taking.remove(&partition)
+            {
+                self.serve(partition, taking.fills);
+            }
+        } else if let Some(mut entry) = self.again.first_entry() {
+            let now = self.ports.clock.now();
+            if entry.get_mut().step(&*self.ports.log, &self.ports.codec, now).await? {
+                let (recovered, read) = entry.remove().finish(now);
+                self.left.retain(|wallet| !read.contains(wallet));
+                self.recovered.extend(recovered);
+            }
+        } else {
+            return Ok(());
+        }
+        // Whoever watches meanwhile gets a turn.
+        tokio::task::yield_now().await;
+        Ok(())
+    }
+
+    /// A slice of a partition that is being taken over. Answers whether all of it is read.
+    async fn read_taken(&mut self, partition: i32, member: &mut dyn Member) -> Result<bool, LogError> {
         let log = self.ports.log.clone();
-        tracing::info!(event = runtime::signals::SINGLETON_CLAIM, stage = GROUP, partition = at.partition);
-        let recovered = recover(&*log, &self.ports.codec, at.partition, self.ports.clock.now()).await?;
-        if self.counted.insert(at.partition) {
+        let Some(taking) = self.taking.get_mut(&partition) else { return Ok(false) };
+        if !taking.fills.step(&*log, &self.ports.codec, self.ports.clock.now()).await? {
+            return Ok(false);
+        }
+        // All of `targets`, from its start: full states, and few of them.
+        let at = TopicPartition::new(Topic::Targets, partition);
+        let left = match &mut taking.targets {
+            Some(left) => left,
+            None => taking.targets.insert(Offset::ZERO..log.settled_extent(at).await?.end),
+        };
+        if !left.is_empty() {
+            let batch = log.read(at, left.start, BATCH).await?;
+            left.start = batch.last().map_or(left.end, |last| last.offset.next());
+            self.absorb(&batch);
+            return Ok(false);
+        }
+        // What was polled meanwhile may come again: it is absorbed all the same.
+        member.seek(at, left.start).await?;
+        Ok(true)
+    }
+
+    /// What is known of a partition is complete: its wallets can be watched.
+    fn serve(&mut self, partition: i32, fills: Recovery) {
+        let (recovered, _) = fills.finish(self.ports.clock.now());
+        if self.counted.insert(partition) {
             let known = recovered.values().map(|r| r.merger.len()).sum::<usize>();
             self.ports.board.earlier_fills(u64::try_from(known).unwrap_or(u64::MAX));
         }
         self.recovered.extend(recovered);
-        // All of `targets`, from its start: full states, and few of them.
-        let end = log.settled_extent(at).await?.end;
-        let mut from = Offset::ZERO;
-        while from < end {
-            let batch = log.read(at, from, BATCH).await?;
-            let Some(last) = batch.last() else { break };
-            from = last.offset.next();
-            self.absorb(&batch);
-        }
-        member.seek(at, from.max(end)).await?;
-        self.owned.insert(at.partition);
+        self.owned.insert(partition);
         self.told.set(&self.owned);
-        Ok(())
     }
 
     async fn give_up(&mut self, partitions: &[TopicPartition]) {
         for at in partitions {
             self.owned.remove(&at.partition);
+            self.taking.remove(&at.partition);
+            self.again.remove(&at.partition);
         }
         self.told.set(&self.owned);
         let count = self.ports.log.manifest().partitions(Topic::Targets);
-        let owned = self.owned.clone();
-        let ours = |wallet: Address| owned.contains(&partition_of_wallet(wallet, count));
+        let given: BTreeSet<i32> = partitions.iter().map(|at| at.partition).collect();
+        let ours = |wallet: Address| !given.contains(&partition_of_wallet(wallet, count));
         self.following.retain(ours);
         self.recovered.retain(|wallet, _| ours(*wallet));
+        self.left.retain(|wallet| ours(*wallet));
         let lost: Vec<Address> = self.watches.keys().copied().filter(|w| !ours(*w)).collect();
         for wallet in lost {
             if let Some(watch) = self.watches.remove(&wallet) {
@@ -303,38 +395,46 @@ impl Stage {
     }
 
     /// Starts a watch for each wallet somebody follows, and ends those nobody does.
-    async fn align(&mut self) -> Result<(), IngestError> {
+    async fn align(&mut self) {
         let wanted = self.following.wanted();
         let gone: Vec<Address> = self.watches.keys().copied().filter(|w| !wanted.contains_key(w)).collect();
         for wallet in gone {
             if let Some(watch) = self.watches.remove(&wallet) {
                 tracing::info!(%wallet, "no longer followed");
                 watch.end().await;
+                self.left.insert(wallet);
             }
         }
+        let count = self.ports.log.manifest().partitions(Topic::Targets);
+        let mut again: BTreeMap<i32, BTreeSet<Address>> = BTreeMap::new();
         for (wallet, follow_from) in wanted {
             // Many wallets take a while.
             if self.stop.is_requested() {
                 break;
             }
-            if !self.watches.contains_key(&wallet) {
-                let watch = self.start(wallet, follow_from).await?;
+            let partition = partition_of_wallet(wallet, count);
+            if self.watches.contains_key(&wallet) || !self.owned.contains(&partition) {
+                continue;
+            }
+            if self.left.contains(&wallet) {
+                again.entry(partition).or_default().insert(wallet);
+            } else {
+                let watch = self.start(wallet, follow_from);
                 self.watches.insert(wallet, watch);
             }
         }
+        // One reading for all of a partition. Who comes while it goes on waits for the next: the watch may have ended
+        // after this one began.
+        for (partition, wallets) in again {
+            self.again.entry(partition).or_insert_with(|| Recovery::new(partition, Some(wallets)));
+        }
         self.pace.set(&self.settings, self.watches.len());
-        Ok(())
     }
 
-    async fn start(&mut self, wallet: Address, follow_from: Timestamp) -> Result<Running, IngestError> {
-        let now = self.ports.clock.now();
-        // A wallet that is followed again begins where the log ends, not where an earlier watch began.
-        let recovered = if let Some(recovered) = self.recovered.remove(&wallet) {
-            Some(recovered)
-        } else {
-            let partition = partition_of_wallet(wallet, self.ports.log.manifest().partitions(Topic::Fills));
-            recover(&*self.ports.log, &self.ports.codec, partition, now).await?.remove(&wallet)
-        };
+    /// A wallet that is followed again begins where the log ends, not where an earlier watch began; one that was not
+    /// watched since its partition was taken over, with what the log knew then: nobody else wrote of it.
+    fn start(&mut self, wallet: Address, follow_from: Timestamp) -> Running {
+        let recovered = self.recovered.remove(&wallet);
         tracing::info!(%wallet, known = recovered.as_ref().map_or(0, |r| r.merger.len()), "following");
         let watch = Watch::new(
             wallet,
@@ -346,6 +446,6 @@ impl Stage {
             (self.pace.clone(), self.gate.clone()),
             self.settings.market_wait,
         );
-        Ok(Running { task: tokio::spawn(watch.run(self.stop.clone())) })
+        Running { task: tokio::spawn(watch.run(self.stop.clone())) }
     }
 }

@@ -92,9 +92,9 @@ impl Publisher {
     }
 
     /// Publishes a snapshot, part by part.
-    pub async fn snapshot(&self, parts: Vec<PositionSnapshot>) -> Result<(), IngestError> {
+    pub async fn snapshot(&self, parts: &[PositionSnapshot]) -> Result<(), IngestError> {
         for part in parts {
-            let append = self.by_wallet(part.wallet, &part, self.clock.now(), None)?;
+            let append = self.by_wallet(part.wallet, part, self.clock.now(), None)?;
             self.append(vec![append]).await?;
         }
         Ok(())

@@ -28,7 +28,7 @@ use crate::core::{
     changes::{Change, Changes},
     hold::{Hold, Pending},
     merge::{MEMORY, Merger},
-    snapshot::Settling,
+    snapshot::{Settling, Told},
 };
 
 /// A walk goes this far behind what is known to be complete: the venue's lists may grow late.
@@ -45,7 +45,7 @@ const REPUBLISH: Duration = Duration::from_secs(3600);
 const SNAPSHOT_WINDOW: Duration = Duration::from_secs(60);
 /// The activity list rests so long after trouble with it.
 const ACTIVITY_REST: Duration = Duration::from_secs(5);
-/// The waits after trouble with the venue: from the first to the longest.
+/// The waits after trouble: from the first to the longest.
 const PATIENCE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
 
 /// What follows one wallet.
@@ -63,6 +63,11 @@ pub struct Watch {
     hold: Hold,
     unknowable: BTreeSet<ConditionId>,
     watermark: Option<Timestamp>,
+    snapshots: Told,
+    /// This watch has published a snapshot.
+    settled: bool,
+    /// Not before this another is tried.
+    settles_from: Timestamp,
     whole_walk_at: Option<Timestamp>,
     /// When the activity list is read next, unless something asks for it earlier; and not before this after trouble.
     activity_at: Timestamp,
@@ -87,10 +92,8 @@ impl Watch {
         (pace, gate): (Pace, Gate),
         market_wait: Duration,
     ) -> Self {
-        let (merger, changes, watermark) = match recovered {
-            Some(r) => (r.merger, r.changes, r.watermark),
-            None => (Merger::new(wallet), Changes::new(wallet), None),
-        };
+        let Recovered { merger, changes, watermark, snapshots } =
+            recovered.unwrap_or_else(|| Recovered::new(wallet));
         Self {
             wallet,
             // The venue's times are whole seconds: the second in which it was followed counts.
@@ -106,6 +109,9 @@ impl Watch {
             hold: Hold::new(),
             unknowable: BTreeSet::new(),
             watermark,
+            snapshots,
+            settled: false,
+            settles_from: Timestamp::default(),
             whole_walk_at: None,
             activity_at: Timestamp::default(),
             activity_rests_until: Timestamp::default(),
@@ -115,7 +121,8 @@ impl Watch {
         }
     }
 
-    /// Follows the wallet until it is asked to stop. Trouble with the venue is waited out.
+    /// Follows the wallet until it is asked to stop. Trouble with the venue is waited out, and such trouble with the log
+    /// as may pass.
     ///
     /// # Errors
     /// A log that cannot be used any more.
@@ -131,6 +138,14 @@ impl Watch {
                 Err(IngestError::Venue(error)) => {
                     self.trouble(&error);
                     let pause = error.retry_after().unwrap_or(wait);
+                    wait = (wait * 2).min(longest);
+                    pause
+                }
+                // Whatever was not published waits in the hold.
+                Err(IngestError::Log(error)) if error.is_transient() => {
+                    self.ports.board.trouble(error.code());
+                    tracing::warn!(wallet = %self.wallet, %error, code = error.code(), "the log did not answer");
+                    let pause = wait;
                     wait = (wait * 2).min(longest);
                     pause
                 }
@@ -174,12 +189,13 @@ impl Watch {
     }
 
     async fn step(&mut self) -> Result<(), IngestError> {
-        // A wallet last followed longer ago than fills are remembered is as good as new.
-        let horizon = self.ports.clock.now().minus(MEMORY);
-        if self.watermark.is_none_or(|mark| mark < horizon) {
+        if self.needs_snapshot() {
             let covers_until = self.covers_until();
-            self.settle(covers_until).await?;
-            self.watermark = Some(covers_until);
+            if !self.settle(covers_until).await? {
+                // Without it nobody knows what a fill is a part of.
+                return Ok(());
+            }
+            (self.watermark, self.settled) = (Some(covers_until), true);
         }
         let now = self.ports.clock.now();
         let whole = self.whole_walk_at.is_none_or(|at| now.since(at) >= WHOLE_WALK);
@@ -226,8 +242,7 @@ impl Watch {
         if self.sold_unseen && self.activity_at > now && self.hold.is_empty() {
             // What was sold may have come by a split that was told only now: a sale of what nobody knew was held, and
             // shares that stay for ever. The venue knows better what is left.
-            self.settle(now.minus(SNAPSHOT_WINDOW)).await?;
-            self.sold_unseen = false;
+            self.sold_unseen = !self.settle(now.minus(SNAPSHOT_WINDOW)).await?;
         }
         if whole {
             self.whole_walk_at = Some(now);
@@ -238,6 +253,20 @@ impl Watch {
             }
         }
         Ok(())
+    }
+
+    /// Whether what the log tells of the wallet's positions is not where this follow begins.
+    fn needs_snapshot(&self) -> bool {
+        if self.settled {
+            return false;
+        }
+        // Whoever began this follow got as far as its snapshot, and no watermark came after it yet.
+        let begun = self.snapshots.covers_until() >= Some(self.covers_until());
+        let Some(mark) = self.watermark else { return !begun };
+        // A wallet last followed longer ago than fills are remembered is as good as new. One that was followed before,
+        // and then by nobody, too: what it did meanwhile is no fill that moves a position.
+        let long_ago = mark < self.ports.clock.now().minus(MEMORY);
+        long_ago || (mark < self.follow_from && !begun)
     }
 
     /// Looks at the trades, all or the news. Answers how many rows there were, and the fills not known before.
@@ -272,13 +301,16 @@ impl Watch {
         Ok(found.changes)
     }
 
-    /// Where a walk ends. The first one after a start closes the gap since the last published fill.
+    /// Where a walk ends. A whole one goes back to where the watermark stands, the first of a watch as well: only up to
+    /// there everything is published. What is newer may be there while an older fill waited for its facts in a watch
+    /// that has ended since. The watermark is hardly older than what nobody looked at: it stands still for an hour at
+    /// most where nothing happens or something waits, longer only while the activity list does not answer.
     fn start_of_walk(&self, whole: bool) -> Timestamp {
-        let newest = self.merger.newest().or(self.watermark).unwrap_or(self.follow_from);
-        let start = match (whole, self.whole_walk_at) {
-            (false, _) => newest.minus(NEWS_OVERLAP),
-            (true, None) => newest.max(self.watermark.unwrap_or(newest)).minus(OVERLAP),
-            (true, Some(_)) => self.watermark.unwrap_or(newest).minus(OVERLAP),
+        let known = self.watermark.unwrap_or(self.follow_from);
+        let start = if whole {
+            known.minus(OVERLAP)
+        } else {
+            self.merger.newest().unwrap_or(known).minus(NEWS_OVERLAP)
         };
         start.max(self.follow_from)
     }
@@ -392,8 +424,13 @@ impl Watch {
             .await
     }
 
-    /// Reads the wallet's positions between walks that agree, and publishes them.
-    async fn settle(&mut self, covers_until: Timestamp) -> Result<(), IngestError> {
+    /// Reads the wallet's positions between walks that agree, and publishes them. Answers whether it did: not where
+    /// readers would pass them over, since they count as read no later than those before. They are read again once
+    /// that cannot be any more, within half a minute.
+    async fn settle(&mut self, covers_until: Timestamp) -> Result<bool, IngestError> {
+        if self.ports.clock.now() < self.settles_from {
+            return Ok(false);
+        }
         // Inclusive: the next second after what is covered.
         let start = Timestamp::from_secs(covers_until.secs() + 1);
         let Ports { venue, clock, board, .. } = &self.ports;
@@ -412,8 +449,18 @@ impl Watch {
             }
             tracing::debug!(wallet = %self.wallet, open, "positions moved while they were read; again");
         }
-        self.publisher.snapshot(settling.finish(shown_until)).await?;
+        let parts = settling.finish(shown_until);
+        if let Some(passed_over) = parts.iter().find(|part| !self.snapshots.is_news(part)) {
+            let before = self.snapshots.observed_at().unwrap_or(passed_over.observed_at);
+            self.settles_from = before.plus(SETTLED).plus(Duration::from_secs(1));
+            tracing::debug!(wallet = %self.wallet, %before, "positions were read as early as those before; again");
+            return Ok(false);
+        }
+        self.publisher.snapshot(&parts).await?;
+        for part in &parts {
+            self.snapshots.take(part);
+        }
         tracing::info!(wallet = %self.wallet, %covers_until, "snapshot published");
-        Ok(())
+        Ok(true)
     }
 }

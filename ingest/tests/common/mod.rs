@@ -32,6 +32,7 @@ use venue::{
 
 #[path = "../../src/core/fixtures.rs"]
 mod fixtures;
+pub mod slow;
 
 pub use fixtures::order;
 
@@ -118,6 +119,13 @@ impl World {
 
     pub async fn follow(&self, wallet: Address, status: TargetStatus, revision: i64) -> Timestamp {
         let now = self.clock.now();
+        self.follow_since(wallet, status, revision, now).await;
+        now
+    }
+
+    /// A target that was created then.
+    pub async fn follow_since(&self, wallet: Address, status: TargetStatus, revision: i64, since: Timestamp) {
+        let now = self.clock.now();
         let target = TargetState {
             target_row_id: TargetRowId::from_uuid(Uuid::from_u128(u128::from(wallet.as_bytes()[0]))),
             revision,
@@ -131,14 +139,13 @@ impl World {
             mode: Mode::Simulated,
             policy_revision: 1,
             policy: policy(now),
-            created_at: now,
+            created_at: since,
             changed_at: now,
         };
         let key = wallet.to_string();
         let to = self.log.manifest().place(Topic::Targets, key.as_bytes());
         let (record, _) = eventlog::event::record(&self.codec, &key, &target, now, None).unwrap();
         assert!(matches!(self.log.append(vec![Append { to, record }]).await, Written::Done(_)));
-        now
     }
 
     /// Puts a state of an order into `orders`.
@@ -151,9 +158,14 @@ impl World {
 
     /// Puts a change of a wallet's position into `fills`, recorded at that time.
     pub async fn put_change(&self, changed: &PositionChanged, at: Timestamp) {
-        let key = changed.wallet.to_string();
+        self.put_event(changed.wallet, changed, at).await;
+    }
+
+    /// Puts a record of a wallet into `fills`, recorded at that time.
+    pub async fn put_event(&self, wallet: Address, event: &impl schemas::avro::Event, at: Timestamp) {
+        let key = wallet.to_string();
         let to = self.log.manifest().place(Topic::Fills, key.as_bytes());
-        let (record, _) = eventlog::event::record(&self.codec, &key, changed, at, None).unwrap();
+        let (record, _) = eventlog::event::record(&self.codec, &key, event, at, None).unwrap();
         assert!(matches!(self.log.append(vec![Append { to, record }]).await, Written::Done(_)));
     }
 
