@@ -44,6 +44,8 @@ pub struct Database {
     pub connections: Connections,
     /// The cluster that ends with this process.
     pub cluster: Option<Cluster>,
+    /// Whether the file of the roles' passwords was made for this, just now.
+    made_passwords: bool,
 }
 
 impl Database {
@@ -133,22 +135,48 @@ impl Installation {
     /// # Errors
     /// A database that cannot be reached, with the remedy.
     pub async fn database(&self) -> Result<Database, Error> {
-        let passwords = RolePasswords::load_or_create(&self.home.role_passwords(), &self.chance)
-            .and_then(|p| p.with_env(|name| std::env::var(name).ok()))
-            .map_err(Error::said)?;
+        self.find_database(false).await
+    }
+
+    /// The same for whoever sets it up: the roles' passwords are made where there are none.
+    ///
+    /// # Errors
+    /// A database that cannot be reached, with the remedy.
+    pub async fn database_to_set_up(&self) -> Result<Database, Error> {
+        self.find_database(true).await
+    }
+
+    async fn find_database(&self, set_up: bool) -> Result<Database, Error> {
+        let made_passwords = set_up && !self.home.role_passwords().exists();
+        let passwords = self.role_passwords(set_up)?;
+        let connect = |url: &str| Connections::new(url, passwords).map_err(Error::said);
         if !self.config.database.url.is_empty() {
-            let connections = Connections::new(&self.config.database.url, passwords).map_err(Error::said)?;
-            return Ok(Database { connections, cluster: None });
+            let connections = connect(&self.config.database.url)?;
+            return Ok(Database { connections, cluster: None, made_passwords });
         }
         let place = self.home.postgres();
         if let Some(running) = pgcluster::attach(&place).map_err(Error::said)? {
-            let connections = Connections::new(&running.url(DATABASE), passwords).map_err(Error::said)?;
-            return Ok(Database { connections, cluster: None });
+            let connections = connect(&running.url(DATABASE))?;
+            return Ok(Database { connections, cluster: None, made_passwords });
         }
         let cluster = Cluster::options(place).start().await.map_err(Error::said)?;
         make_database(&cluster.owner_url()).await?;
-        let connections = Connections::new(&cluster.url(DATABASE), passwords).map_err(Error::said)?;
-        Ok(Database { connections, cluster: Some(cluster) })
+        let connections = connect(&cluster.url(DATABASE))?;
+        Ok(Database { connections, cluster: Some(cluster), made_passwords })
+    }
+
+    /// The roles' passwords: of the environment, else of the file.
+    fn role_passwords(&self, set_up: bool) -> Result<RolePasswords, Error> {
+        let (file, private) = (self.home.role_passwords(), self.config.database.url.is_empty());
+        let kept = if private {
+            // That server is nobody else's: passwords that are lost are made anew.
+            RolePasswords::load_or_create(&file, &self.chance).map(RolePasswords::replacing)
+        } else if set_up {
+            RolePasswords::load_or_create(&file, &self.chance)
+        } else {
+            RolePasswords::load_if_there(&file).map(Option::unwrap_or_default)
+        };
+        kept.and_then(|p| p.with_env(|name| std::env::var(name).ok())).map_err(Error::said)
     }
 
     /// The key that secrets in the database are sealed with: from the environment, else from the data directory,
@@ -168,7 +196,13 @@ impl Installation {
     /// # Errors
     /// A database of a newer program, a user who may not.
     pub async fn migrate(&self, database: &Database) -> Result<(), Error> {
-        project::migrate(&database.connections, &self.chance).await.map_err(Error::said)
+        project::migrate(&database.connections, &self.chance).await.map_err(|error| {
+            // The server's roles have others, and these are nobody's.
+            if database.made_passwords && error.code() == "database_password_missing" {
+                let _ = std::fs::remove_file(self.home.role_passwords());
+            }
+            Error::said(error)
+        })
     }
 
     /// A pool of connections of one role, to a database at this program's version.

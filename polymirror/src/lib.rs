@@ -129,7 +129,7 @@ async fn run(cli: Cli) -> Result<ExitCode, Error> {
             database.close().await.and(run).map(done)
         }
         Command::Migrate => {
-            let database = installation.database().await?;
+            let database = installation.database_to_set_up().await?;
             let run = installation.migrate(&database).await;
             database.close().await.and(run).map(done)
         }
