@@ -72,7 +72,7 @@ pub enum Command {
     Simulate(SimulateArgs),
     /// Decides everything in the log again and says how many decisions are identical.
     Replay(ReplayArgs),
-    /// Checks every component and says what to fix.
+    /// Checks every component and says what to fix. Only looks: makes, starts and changes nothing.
     Doctor,
     /// Tenants.
     #[command(subcommand)]

@@ -194,11 +194,6 @@ impl RolePasswords {
         self.known.get(&role)
     }
 
-    /// Whether no role's password is known.
-    pub fn is_empty(&self) -> bool {
-        self.known.is_empty()
-    }
-
     /// Whether a role is given this one in place of the one it has.
     pub(crate) fn replaces(&self, role: Role) -> bool {
         self.replacing.contains(&role)

@@ -176,6 +176,17 @@ pub async fn ensure(connections: &Connections, chance: &Chance) -> Result<(), Ro
     take_over(connections).await
 }
 
+/// Whether any of the five is on the server. Changes nothing.
+pub async fn any_there(connections: &Connections) -> Result<bool, RolesError> {
+    let mut connection = connect(connections.admin()).await?;
+    let there = sqlx::query_scalar("select exists (select from pg_roles where rolname = any($1))")
+        .bind(Role::ALL.map(Role::name).to_vec())
+        .fetch_one(&mut connection)
+        .await?;
+    let _ = connection.close().await;
+    Ok(there)
+}
+
 /// What the server says, as what it means for the admin.
 fn admin_error(admin: &PgConnectOptions, doing: &'static str, source: sqlx::Error) -> RolesError {
     if code_of(&source).as_deref() == Some("42501") {

@@ -1,6 +1,7 @@
 //! What the operator's commands promise, by the binary itself.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod doctor;
 mod passwords;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_polymirror-under-test");
