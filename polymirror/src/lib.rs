@@ -141,6 +141,9 @@ async fn run(cli: Cli) -> Result<ExitCode, Error> {
         Command::Tenant(command) => {
             administer(&installation, async |admin| admin.tenant(&command).await).await
         }
+        Command::Wallet(command) => {
+            administer(&installation, async |admin| admin.wallet(&command).await).await
+        }
         Command::Target(command) => {
             administer(&installation, async |admin| admin.target(&command).await).await
         }

@@ -45,7 +45,8 @@ pub enum SealError {
     /// The text is no key.
     #[error(
         "sealing_key_invalid: the installation's key is not 64 hex digits. Give the key that this installation was \
-         set up with; without it the stored wallet keys cannot be opened, and each tenant has to connect again"
+         set up with; without it the stored wallet keys cannot be opened, and each has to be given again: \
+         `polymirror wallet connect`"
     )]
     InvalidKey,
     /// Others may read the key's file.
@@ -72,7 +73,7 @@ pub enum SealError {
     /// The bytes were sealed with another key, for another row, or are damaged.
     #[error(
         "secret_not_opened: a stored secret does not open. It was sealed with another installation's key, or it was \
-         changed: give the right key, or connect the wallet again"
+         changed: give the right key, or connect the wallet again with `polymirror wallet connect`"
     )]
     NotOpened,
     /// The plaintext cannot be sealed.

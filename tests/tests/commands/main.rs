@@ -3,5 +3,6 @@
 
 mod doctor;
 mod passwords;
+mod wallets;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_polymirror-under-test");
