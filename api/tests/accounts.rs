@@ -107,7 +107,7 @@ async fn what_changes_nothing_makes_no_revision_and_tells_nobody() {
     let pause = accounts.control_set(tenant, ControlKind::Pause, true, "x", None).await.unwrap();
     assert_eq!(accounts.control_set(tenant, ControlKind::Pause, true, "x", None).await.unwrap(), pause);
     let connection = accounts.wallet_connect(tenant, connect(1, '1')).await.unwrap();
-    assert_eq!(accounts.wallet_connect(tenant, connect(2, '1')).await.unwrap(), connection);
+    assert_eq!(accounts.wallet_connect(tenant, connect(1, '1')).await.unwrap(), connection);
     assert_eq!(published(&setup).await, 4);
 }
 
@@ -235,6 +235,53 @@ async fn a_wallet_is_active_in_one_connection_only_and_its_key_never_leaves() {
         .await
         .unwrap();
     assert!(!sealed.windows(6).any(|bytes| bytes == b"sealed"));
+}
+
+#[tokio::test]
+async fn a_tenant_whose_wallet_is_somebody_elses_is_not_made_at_all() {
+    let setup = setup().await;
+    let accounts = &setup.accounts;
+    let alice = accounts.create_tenant_with("alice", connect(1, '1')).await.unwrap();
+    assert_eq!(accounts.wallet(alice).await.unwrap().unwrap().address, wallet('1'));
+    assert_eq!(code(accounts.create_tenant_with("bob", connect(2, '1')).await), "wallet_connected_elsewhere");
+    assert_eq!(code(setup.operator.find("bob").await), "not_found");
+    let bob = accounts.create_tenant_with("bob", connect(2, '2')).await.unwrap();
+    assert_eq!(accounts.wallet(bob).await.unwrap().unwrap().revision, 1);
+    assert_eq!(published(&setup).await, 2);
+}
+
+/// As after the loss of the installation's key: the stored one does not open, which no request of a tenant can see.
+#[tokio::test]
+async fn a_wallet_connected_again_has_the_key_that_was_sealed_last() {
+    let setup = setup().await;
+    let (accounts, superuser) = (&setup.accounts, setup.superuser().await);
+    let tenant = accounts.create_tenant("alice").await.unwrap();
+    let approved = ConnectWallet { approved_at: Some(accounts.now()), ..connect(1, '1') };
+    let first = accounts.wallet_connect(tenant, approved).await.unwrap();
+    let again = ConnectWallet { signing_key_sealed: b"sealed anew".to_vec(), ..connect(2, '1') };
+    let second = accounts.wallet_connect(tenant, again.clone()).await.unwrap();
+    assert_eq!((second.revision, second.id, second.address), (2, again.id, first.address));
+    assert_eq!(second.approved_at, first.approved_at, "what the wallet approved stands");
+    assert_eq!(accounts.wallet_connect(tenant, again).await.unwrap(), second, "told twice");
+    let active: Vec<Vec<u8>> =
+        sqlx::query_scalar("select signing_key_sealed from poly_wallet_connections where revoked_at is null")
+            .fetch_all(&superuser)
+            .await
+            .unwrap();
+    assert_eq!(active, [b"sealed anew".to_vec()]);
+    assert_eq!(published(&setup).await, 2);
+}
+
+#[tokio::test]
+async fn what_was_once_allowed_is_known_after_it_was_taken_back() {
+    let setup = setup().await;
+    let (accounts, tenant) = (&setup.accounts, setup.accounts.create_tenant("alice").await.unwrap());
+    assert!(!accounts.was_granted(tenant).await.unwrap());
+    accounts.grant_set(tenant, terms()).await.unwrap();
+    accounts.grant_revoke(tenant).await.unwrap();
+    assert!(accounts.was_granted(tenant).await.unwrap());
+    let other = accounts.create_tenant("bob").await.unwrap();
+    assert!(!accounts.was_granted(other).await.unwrap());
 }
 
 fn terms() -> SetGrant {

@@ -33,6 +33,7 @@ use rdkafka::{
     admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication},
     client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer as _},
+    metadata::MetadataTopic,
     producer::{BaseProducer, BaseRecord, Producer},
 };
 use runtime::{Chance, SystemClock};
@@ -343,6 +344,34 @@ async fn topics_with_other_partition_counts_are_refused() {
     testkit::wait_for("the broker to tell of it", PATIENCE, || async {
         match open(config(&place), &expected()).await {
             Err(LogError::WrongManifest(why)) => why.contains(&topic) && why.contains("6 partitions"),
+            Ok(_) => false,
+            Err(other) => panic!("{other}"),
+        }
+    })
+    .await;
+}
+
+/// Whoever only looks makes no log: its partition counts would stand for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn looking_for_a_log_makes_nothing_and_finds_it_as_it_stands() {
+    let Some(h) = harness("looking_for_a_log_makes_nothing_and_finds_it_as_it_stands").await else { return };
+    let place = h.fresh().await;
+    let find = async || KafkaLog::find(config(&place), &expected(), SystemClock::shared()).await;
+    for _ in 0..2 {
+        assert!(find().await.unwrap().is_none());
+    }
+    let prefix = config(&place).prefix;
+    let metadata = admin(&h).inner().fetch_metadata(None, Duration::from_secs(10)).unwrap();
+    let made: Vec<_> =
+        metadata.topics().iter().map(MetadataTopic::name).filter(|t| t.starts_with(&prefix)).collect();
+    assert!(made.is_empty(), "{made:?}");
+    let log = open(config(&place), &expected()).await.unwrap();
+    assert_eq!(find().await.unwrap().unwrap().manifest().log_id, log.manifest().log_id);
+    let topic = prefix + "orders";
+    admin(&h).delete_topics(&[&topic], &AdminOptions::new()).await.unwrap()[0].as_ref().unwrap();
+    testkit::wait_for("the topic to be gone", PATIENCE, || async {
+        match find().await {
+            Err(LogError::Refused(why)) => why.contains(&topic),
             Ok(_) => false,
             Err(other) => panic!("{other}"),
         }

@@ -1,4 +1,4 @@
-//! The operator's commands: tenants, targets, grants, tokens. Each is the same call that the API makes.
+//! The operator's commands: tenants, wallets, targets, grants, tokens. Each is the same call that the API makes.
 
 use std::{path::Path, time::Duration};
 
@@ -13,7 +13,7 @@ use venue::signing::LocalSigner;
 use zeroize::Zeroizing;
 
 use crate::{
-    cli::{GrantCommand, TargetCommand, TenantCommand, TokenCommand},
+    cli::{GrantCommand, TargetCommand, TenantCommand, TokenCommand, WalletCommand},
     error::Error,
     grant::{self, Named},
     installation::{Database, Installation},
@@ -75,14 +75,17 @@ impl<'i> Admin<'i> {
             Some(file) => read_key(file)?,
             None => self.new_key()?,
         };
-        // Whatever can be wrong with a key is found before there is a tenant without a wallet.
-        let row = self.installation.chance.uuid();
+        let wallet = self.sealed(&signer, &key)?;
+        let tenant = self.accounts.create_tenant_with(handle, wallet).await.map_err(Error::said)?;
+        Ok((tenant, signer.address()))
+    }
+
+    /// A wallet as it is connected: its key sealed for a row of its own.
+    fn sealed(&self, signer: &LocalSigner, key: &Zeroizing<[u8; 32]>) -> Result<ConnectWallet, Error> {
+        let (chance, row) = (&self.installation.chance, self.installation.chance.uuid());
         let sealing = self.installation.sealing_key()?;
-        let sealed = sealing
-            .seal(&self.installation.chance, row, Secret::SigningKey, key.as_slice())
-            .map_err(Error::said)?;
-        let tenant = self.accounts.create_tenant(handle).await.map_err(Error::said)?;
-        let wallet = ConnectWallet {
+        let sealed = sealing.seal(chance, row, Secret::SigningKey, key.as_slice()).map_err(Error::said)?;
+        Ok(ConnectWallet {
             id: row,
             address: signer.address(),
             signature_type: SignatureType::Eoa,
@@ -90,9 +93,43 @@ impl<'i> Admin<'i> {
             signing_key_sealed: sealed,
             // Execute looks before it lets anything be bought.
             approved_at: None,
+        })
+    }
+
+    /// The tenant of that handle, with a wallet; made if there is none. The wallet of one that was never allowed anything
+    /// may be missing: an earlier program made it later.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn find_or_create(&self, handle: &str) -> Result<Tenant, Error> {
+        let tenant = match self.operator.find(handle).await {
+            Ok(tenant) => tenant,
+            Err(api::AccountError::NotFound(_)) => return Ok(self.create(handle, None).await?.0),
+            Err(error) => return Err(Error::said(error)),
         };
-        self.accounts.wallet_connect(tenant, wallet).await.map_err(Error::said)?;
-        Ok((tenant, signer.address()))
+        let has_wallet = self.accounts.wallet(tenant).await.map_err(Error::said)?.is_some();
+        if !has_wallet && !self.was_allowed(tenant).await? {
+            let (signer, key) = self.new_key()?;
+            let wallet = self.sealed(&signer, &key)?;
+            self.accounts.wallet_connect(tenant, wallet).await.map_err(Error::said)?;
+        }
+        Ok(tenant)
+    }
+
+    /// Whether the tenant ever allowed anything.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn was_allowed(&self, tenant: Tenant) -> Result<bool, Error> {
+        self.accounts.was_granted(tenant).await.map_err(Error::said)
+    }
+
+    /// Whether the tenant ever followed anybody.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn has_followed(&self, tenant: Tenant) -> Result<bool, Error> {
+        Ok(!self.accounts.target_list(tenant).await.map_err(Error::said)?.is_empty())
     }
 
     fn new_key(&self) -> Result<(LocalSigner, Zeroizing<[u8; 32]>), Error> {
@@ -147,6 +184,31 @@ impl<'i> Admin<'i> {
                 for listed in self.operator.list().await.map_err(Error::said)? {
                     println!("{:<24} {}", listed.handle, listed.tenant.account);
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// `wallet …`.
+    ///
+    /// # Errors
+    /// Whatever went wrong.
+    pub async fn wallet(&self, command: &WalletCommand) -> Result<(), Error> {
+        match command {
+            WalletCommand::Connect { tenant: handle, key_file } => {
+                let tenant = self.find(handle).await?;
+                let (signer, key) = read_key(key_file)?;
+                let wallet = self.sealed(&signer, &key)?;
+                let connection = self.accounts.wallet_connect(tenant, wallet).await.map_err(Error::said)?;
+                println!("{handle} trades from {} (simulated)", connection.address);
+            }
+            WalletCommand::Revoke { tenant: handle } => {
+                let tenant = self.find(handle).await?;
+                let connection = self.accounts.wallet_revoke(tenant).await.map_err(Error::said)?;
+                println!(
+                    "{handle} trades from {} no more: nothing is signed with it, exits neither",
+                    connection.address
+                );
             }
         }
         Ok(())

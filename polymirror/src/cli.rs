@@ -72,11 +72,14 @@ pub enum Command {
     Simulate(SimulateArgs),
     /// Decides everything in the log again and says how many decisions are identical.
     Replay(ReplayArgs),
-    /// Checks every component and says what to fix.
+    /// Checks every component and says what to fix. Only looks: makes, starts and changes nothing.
     Doctor,
     /// Tenants.
     #[command(subcommand)]
     Tenant(TenantCommand),
+    /// What a tenant trades from.
+    #[command(subcommand)]
+    Wallet(WalletCommand),
     /// Whom a tenant follows.
     #[command(subcommand)]
     Target(TargetCommand),
@@ -184,6 +187,24 @@ pub enum TenantCommand {
     },
     /// Lists the tenants of this installation.
     List,
+}
+
+/// `wallet`.
+#[derive(Debug, Subcommand)]
+pub enum WalletCommand {
+    /// Connects a wallet in place of the one that was; the same one again with its key sealed anew.
+    Connect {
+        /// The tenant's handle.
+        tenant: String,
+        /// Signing key of the wallet, as a file with `0x` and 64 hex digits.
+        #[arg(long, value_name = "FILE")]
+        key_file: PathBuf,
+    },
+    /// Takes the wallet back: nothing is signed with it any more, exits neither.
+    Revoke {
+        /// The tenant's handle.
+        tenant: String,
+    },
 }
 
 /// `target`.

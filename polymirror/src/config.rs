@@ -117,7 +117,8 @@ impl Config {
     /// The defaults, overlaid by the file where one is given.
     ///
     /// # Errors
-    /// A file that cannot be read, is no TOML, or holds a key nobody knows.
+    /// A file that cannot be read, is no TOML, or holds a key nobody knows. No error shows a line or a value of the file:
+    /// it may be a password.
     pub fn load(file: Option<&Path>) -> Result<Self, Error> {
         let mut table: toml::Table = DEFAULTS
             .parse()
@@ -125,15 +126,38 @@ impl Config {
         if let Some(file) = file {
             let text = std::fs::read_to_string(file)
                 .map_err(|e| Error::Config(format!("{}: {e}", file.display())))?;
-            let given: toml::Table = text
-                .parse()
-                .map_err(|e: toml::de::Error| Error::Config(format!("{}: {e}", file.display())))?;
+            let given: toml::Table = text.parse().map_err(|e: toml::de::Error| {
+                Error::Config(format!("{}{}", file.display(), at(&text, &e)))
+            })?;
             overlay(&mut table, given);
         }
-        toml::Value::Table(table)
-            .try_into()
-            .map_err(|e: toml::de::Error| Error::Config(e.message().to_owned()))
+        serde_path_to_error::deserialize(toml::Value::Table(table)).map_err(|e| {
+            let what = without_value(e.inner().message());
+            Error::Config(format!("`{}`: {what}", e.path()))
+        })
     }
+}
+
+/// Where a text is no TOML, and why; the line itself stays where it is.
+fn at(text: &str, error: &toml::de::Error) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start));
+    let place = before.map(|before| {
+        let line = before.matches('\n').count() + 1;
+        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+        format!(", line {line}, column {column}")
+    });
+    format!("{}: {}", place.unwrap_or_default(), error.message())
+}
+
+/// serde's words without the value that it quotes: ``invalid type: string "…", expected u64``.
+fn without_value(message: &str) -> String {
+    let quoted = ["invalid type: ", "invalid value: "].into_iter().find_map(|said| {
+        let rest = message.strip_prefix(said)?;
+        let (value, expected) = rest.rsplit_once(", expected ")?;
+        let kind = value.split(['"', '`']).next().unwrap_or_default().trim_end();
+        Some(format!("{said}{kind}, expected {expected}"))
+    });
+    quoted.unwrap_or_else(|| message.to_owned())
 }
 
 /// Puts the given values over the table's, table by table.
@@ -179,5 +203,45 @@ mod tests {
         let error = with("nonsense = 1\n").unwrap_err().to_string();
         assert!(error.contains("nonsense"), "{error}");
         assert!(with("[ingest").is_err());
+    }
+
+    #[test]
+    fn a_slip_in_the_file_is_told_by_its_place_and_not_by_the_line() {
+        for (text, place) in [
+            ("[database]\nurl = \"postgres://u:hunter2@h/db\n", "line 2, column "),
+            ("[log.kafka_properties]\n\n\"sasl.password\" = hunter2\n", "line 3, column "),
+            ("[database]\npostgres://u:hunter2@h/db\n", "line 2, column "),
+            ("[database]\nurl = \"a\"\nurl = \"postgres://u:hunter2@h/db\"\n", "line 3, column 1"),
+        ] {
+            let error = with(text).unwrap_err().to_string();
+            assert!(error.contains("polymirror.toml, ") && error.contains(place), "{error}");
+            assert!(!error.contains("hunter2"), "{error}");
+            assert_eq!(error.lines().count(), 1, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_value_of_the_wrong_kind_is_told_by_its_key_and_not_shown() {
+        for (text, key, expected) in [
+            ("database = \"postgres://u:hunter2@h/db\"", "`database`", "invalid type: string, expected"),
+            (
+                "database = \"a, expected \\\"hunter2\\\", expected hunter2\"",
+                "`database`",
+                "string, expected",
+            ),
+            ("[log.kafka_properties]\n\"sasl.password\" = 20240917", "sasl.password`", "integer, expected"),
+            (
+                "[log]\nkafka_properties = \"sasl.password=hunter2\"",
+                "`log.kafka_properties`",
+                "string, expected",
+            ),
+            ("[api]\nlisten = \"hunter2\"", "`api.listen`", "address"),
+            ("[simulator]\nport = 70000", "`simulator.port`", "invalid value: integer, expected u16"),
+        ] {
+            let error = with(text).unwrap_err().to_string();
+            assert!(error.contains(key) && error.contains(expected), "{error}");
+            assert!(!error.contains("hunter2") && !error.contains("20240917"), "{error}");
+            assert_eq!(error.lines().count(), 1, "{error}");
+        }
     }
 }

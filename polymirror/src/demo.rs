@@ -18,7 +18,8 @@ const POLICIES: [&[&str]; 3] = [
     &["sizing=fixed", "usdc_per_trade=10", "max_usdc_per_trade=10", "max_usdc_per_token=50"],
 ];
 
-/// Makes the demo tenant and its targets where they are not there yet. Doing so again changes nothing.
+/// Makes the demo tenant with all that it has, or what is missing of it: an earlier start may have died on the way. The
+/// grant comes last, so what has one is left as its owner made it.
 ///
 /// # Errors
 /// A database that cannot be used.
@@ -28,10 +29,25 @@ pub async fn set_up(
     leaders: &[Address],
 ) -> Result<(), Error> {
     let admin = Admin::open(installation, database).await?;
-    if admin.find(HANDLE).await.is_ok() {
+    let done = complete(&admin, leaders).await;
+    admin.close().await;
+    done
+}
+
+async fn complete(admin: &Admin<'_>, leaders: &[Address]) -> Result<(), Error> {
+    let tenant = admin.find_or_create(HANDLE).await?;
+    let allowed = admin.was_allowed(tenant).await?;
+    // An earlier program granted first.
+    if allowed && admin.has_followed(tenant).await? {
         return Ok(());
     }
-    let (tenant, _) = admin.create(HANDLE, None).await?;
+    for (leader, policy) in leaders.iter().zip(POLICIES) {
+        let settings: Vec<String> = policy.iter().map(|s| (*s).to_owned()).collect();
+        admin.follow(tenant, *leader, &settings, None).await?;
+    }
+    if allowed {
+        return Ok(());
+    }
     let grant = SetGrant {
         scopes: SCOPES.iter().map(|s| (*s).to_owned()).collect(),
         per_order_usdc_cap: Usdc::from_units(20),
@@ -40,10 +56,5 @@ pub async fn set_up(
         per_market_usdc_cap: None,
         expires_at: None,
     };
-    admin.allow(tenant, grant).await?;
-    for (leader, policy) in leaders.iter().zip(POLICIES) {
-        let settings: Vec<String> = policy.iter().map(|s| (*s).to_owned()).collect();
-        admin.follow(tenant, *leader, &settings, None).await?;
-    }
-    Ok(())
+    admin.allow(tenant, grant).await.map(drop)
 }

@@ -1,16 +1,19 @@
-//! `doctor`: looks at every component, says what it found, and what to do where something is wrong. Changes nothing.
+//! `doctor`: looks at every component, says what it found, and what to do where something is wrong.
+//!
+//! It makes, starts and changes nothing: what is made at the first start (a log's partition counts, passwords) stands for
+//! ever, and somebody may be looking for what is wrong with the place where it would be made.
 
 use std::{process::ExitCode, time::Duration};
 
 use eventlog::Log;
-use project::Role;
-use schemas::topics::Topic;
+use project::{Connections, Role, roles};
+use schemas::{codec::Codec, registry::Registry, topics::Topic};
 use venue::port::MarketData;
 
 use crate::{
     drain::behind,
     error::Error,
-    installation::{Database, Installation},
+    installation::Installation,
     stages::{DECIDE, EXECUTE, PROJECT},
 };
 
@@ -26,10 +29,7 @@ enum Found {
 }
 
 /// Looks at everything; the exit code says whether all is well.
-///
-/// # Errors
-/// A data directory that cannot be opened: then there is nothing to look at.
-pub async fn run(installation: &Installation) -> Result<ExitCode, Error> {
+pub async fn run(installation: &Installation) -> ExitCode {
     let mut well = true;
     let mut tell = |component: &str, found: Found| {
         let (mark, text) = match found {
@@ -42,14 +42,14 @@ pub async fn run(installation: &Installation) -> Result<ExitCode, Error> {
         };
         println!("{mark}  {component:<10} {text}");
     };
-    tell("data", Found::Well(installation.home.dir().display().to_string()));
+    tell("data", data(installation));
     tell("log", within(log(installation)).await);
     tell("schemas", within(schemas(installation)).await);
     for (component, found) in database(installation).await {
         tell(component, found);
     }
     tell("venue", within(venue(installation)).await);
-    Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    if well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 async fn within(look: impl Future<Output = Found>) -> Found {
@@ -62,13 +62,21 @@ async fn within(look: impl Future<Output = Found>) -> Found {
     tokio::time::timeout(PATIENCE, look).await.unwrap_or_else(|_| late())
 }
 
-async fn log(installation: &Installation) -> Found {
-    // Opening a log that is not there would make it.
-    if installation.config.log.kafka.is_empty() && !installation.home.log().exists() {
-        return Found::Absent(format!("{} is made at the first start", installation.home.log().display()));
+fn data(installation: &Installation) -> Found {
+    let dir = installation.home.dir();
+    if dir.exists() {
+        Found::Well(dir.display().to_string())
+    } else {
+        Found::Absent(format!("{} is made at the first start", dir.display()))
     }
-    let log = match installation.log().await {
-        Ok(log) => log,
+}
+
+async fn log(installation: &Installation) -> Found {
+    let log = match installation.log_if_there().await {
+        Ok(Some(log)) => log,
+        Ok(None) => {
+            return Found::Absent(format!("{}: it is made at the first start", installation.log_place()));
+        }
         Err(error) => return Found::Wrong(error.to_string()),
     };
     match lag(&*log).await {
@@ -88,56 +96,90 @@ async fn lag(log: &dyn Log) -> Result<String, eventlog::LogError> {
 }
 
 async fn schemas(installation: &Installation) -> Found {
-    let registry = &installation.config.log.schema_registry;
-    match installation.codec().await {
-        Ok(_) if registry.is_empty() => Found::Well("the bundled ids".into()),
-        Ok(_) => Found::Well(schemas::registry::without_login(registry)),
+    let url = &installation.config.log.schema_registry;
+    if url.is_empty() {
+        return match Codec::bundled() {
+            Ok(_) => Found::Well("the bundled ids".into()),
+            Err(error) => Found::Wrong(error.to_string()),
+        };
+    }
+    let lacking = match Registry::new(url) {
+        Ok(registry) => registry.lacking().await,
+        Err(error) => Err(error),
+    };
+    let shown = schemas::registry::without_login(url);
+    match lacking {
+        Ok(lacking) => match lacking.as_slice() {
+            [] => Found::Well(shown),
+            [(subject, version), more @ ..] => Found::Absent(format!(
+                "{shown}: the next start registers {subject} version {version} and {} more",
+                more.len()
+            )),
+        },
         Err(error) => Found::Wrong(error.to_string()),
     }
 }
 
 async fn database(installation: &Installation) -> Vec<(&'static str, Found)> {
     let private = installation.config.database.url.is_empty();
-    if private && !installation.home.postgres().exists() {
-        let found = match pgcluster::Binaries::find(pg_bin().as_deref(), None).await {
-            Ok(binaries) => Found::Absent(format!(
-                "a private Postgres {} is made at the first start ({})",
-                binaries.major(),
-                binaries.dir().display()
-            )),
-            Err(error) => Found::Wrong(error.to_string()),
-        };
-        return vec![("database", found)];
-    }
-    let database = match tokio::time::timeout(PATIENCE, installation.database()).await {
-        Ok(Ok(database)) => database,
-        Ok(Err(error)) => return vec![("database", Found::Wrong(error.to_string()))],
-        Err(_) => return vec![("database", within(std::future::pending()).await)],
+    let connections = match installation.running_database() {
+        Ok(Some(connections)) => connections,
+        Ok(None) => return vec![("database", cluster_that_does_not_run(installation).await)],
+        Err(error) => return vec![("database", Found::Wrong(error.to_string()))],
     };
-    let mut out = vec![(
-        "database",
-        Found::Well(if private { "the private Postgres" } else { "as configured" }.into()),
-    )];
+    let place = if private { "the private Postgres" } else { "as configured" };
+    if Role::RUNTIME.iter().all(|role| connections.options(*role).is_err()) {
+        return vec![("database", within(without_passwords(&connections, place)).await)];
+    }
+    let mut out = vec![("database", Found::Well(place.into()))];
     for (name, role) in [
         ("app_user", Role::AppUser),
         ("projector", Role::Projector),
         ("executor", Role::Executor),
         ("relay", Role::Relay),
     ] {
-        out.push((name, within(login(installation, &database, role)).await));
-    }
-    if let Err(error) = database.close().await {
-        out.push(("database", Found::Wrong(error.to_string())));
+        out.push((name, within(login(installation, &connections, role)).await));
     }
     out
+}
+
+/// The private cluster, where no process runs it: whether it could be started.
+async fn cluster_that_does_not_run(installation: &Installation) -> Found {
+    let place = installation.home.postgres();
+    let major =
+        std::fs::read_to_string(place.join("data/PG_VERSION")).ok().and_then(|v| v.trim().parse().ok());
+    match pgcluster::Binaries::find(pg_bin().as_deref(), major).await {
+        Ok(binaries) => {
+            let (version, dir) = (binaries.major(), binaries.dir().display());
+            Found::Absent(match major {
+                Some(_) => {
+                    format!("the private Postgres {version} does not run; `polymirror up` starts it ({dir})")
+                }
+                None => format!("a private Postgres {version} is made at the first start ({dir})"),
+            })
+        }
+        Err(error) => Found::Wrong(error.to_string()),
+    }
+}
+
+/// The database where no role's password is at hand: a new one, or somebody else's.
+async fn without_passwords(connections: &Connections, place: &str) -> Found {
+    match (roles::any_there(connections).await, connections.options(Role::AppUser)) {
+        (Ok(true), Err(error)) => Found::Wrong(error.to_string()),
+        (Ok(_), _) => Found::Absent(format!("{place}; roles and tables are made at the first start")),
+        (Err(error), _) => Found::Wrong(error.to_string()),
+    }
 }
 
 fn pg_bin() -> Option<std::path::PathBuf> {
     std::env::var_os("PG_BIN").filter(|dir| !dir.is_empty()).map(Into::into)
 }
 
-async fn login(installation: &Installation, database: &Database, role: Role) -> Found {
-    match installation.pool(&database.connections, role, 1).await {
+async fn login(installation: &Installation, connections: &Connections, role: Role) -> Found {
+    if connections.options(role).is_err() {
+        return Found::Absent("its password is not at hand here, and those of other roles are".into());
+    }
+    match installation.pool(connections, role, 1).await {
         Ok(pool) => {
             pool.close().await;
             Found::Well("logs in, tables are this program's".into())

@@ -18,12 +18,7 @@ impl Home {
     /// # Errors
     /// A path that is no directory, or cannot be made or entered.
     pub fn open(dir: &Path) -> Result<Self, Error> {
-        let unusable = |e: std::io::Error| {
-            Error::DataDir(format!(
-                "{}: {e}. Choose another with --data-dir, or mend its permissions",
-                dir.display()
-            ))
-        };
+        let unusable = |e: std::io::Error| Self::unusable(dir, &e);
         // Others may pass through to what is theirs: Postgres runs as another user when we are root.
         fs::DirBuilder::new().recursive(true).mode(0o711).create(dir).map_err(unusable)?;
         let dir = fs::canonicalize(dir).map_err(unusable)?;
@@ -33,6 +28,27 @@ impl Home {
             fs::set_permissions(&dir, fs::Permissions::from_mode(mode | 0o011)).map_err(unusable)?;
         }
         Ok(Self(dir))
+    }
+
+    /// The directory as it is, or as it will be: makes and changes nothing.
+    ///
+    /// # Errors
+    /// A path that is no directory, or cannot be entered.
+    pub fn look(dir: &Path) -> Result<Self, Error> {
+        let unusable = |e: std::io::Error| Self::unusable(dir, &e);
+        if !dir.try_exists().map_err(unusable)? {
+            return Ok(Self(std::path::absolute(dir).map_err(unusable)?));
+        }
+        let dir = fs::canonicalize(dir).map_err(unusable)?;
+        fs::read_dir(&dir).map_err(unusable)?;
+        Ok(Self(dir))
+    }
+
+    fn unusable(dir: &Path, error: &std::io::Error) -> Error {
+        Error::DataDir(format!(
+            "{}: {error}. Choose another with --data-dir, or mend its permissions",
+            dir.display()
+        ))
     }
 
     /// The directory itself.

@@ -44,6 +44,8 @@ pub struct Database {
     pub connections: Connections,
     /// The cluster that ends with this process.
     pub cluster: Option<Cluster>,
+    /// Whether the file of the roles' passwords was made for this, just now.
+    made_passwords: bool,
 }
 
 impl Database {
@@ -60,18 +62,24 @@ impl Database {
 }
 
 impl Installation {
-    /// Opens the data directory.
+    /// Opens the data directory, and makes it where there is none.
     ///
     /// # Errors
     /// A directory that cannot be used.
     pub fn open(config: Config) -> Result<Self, Error> {
-        Ok(Self {
-            home: Home::open(&config.data_dir)?,
-            config,
-            clock: SystemClock::shared(),
-            chance: Chance::system(),
-            board: Board::new(),
-        })
+        Ok(Self::at(Home::open(&config.data_dir)?, config))
+    }
+
+    /// An installation that is looked at: nothing is made.
+    ///
+    /// # Errors
+    /// A directory that cannot be used.
+    pub fn look(config: Config) -> Result<Self, Error> {
+        Ok(Self::at(Home::look(&config.data_dir)?, config))
+    }
+
+    fn at(home: Home, config: Config) -> Self {
+        Self { home, config, clock: SystemClock::shared(), chance: Chance::system(), board: Board::new() }
     }
 
     /// Where the log is, for people.
@@ -88,29 +96,52 @@ impl Installation {
     /// # Errors
     /// A broker that does not answer, a log of another venue.
     pub async fn log(&self) -> Result<Arc<dyn Log>, Error> {
+        if self.config.log.kafka.is_empty() {
+            return self.sqlite().await;
+        }
+        let (kafka, clock) = (self.kafka(), self.clock.clone());
+        let log = KafkaLog::open(kafka, &self.expected(), clock, &self.chance).await.map_err(Error::said)?;
+        Ok(Arc::new(log))
+    }
+
+    /// Opens the log as it stands; `None` where there is none yet.
+    ///
+    /// # Errors
+    /// As [`Self::log`].
+    pub async fn log_if_there(&self) -> Result<Option<Arc<dyn Log>>, Error> {
+        if self.config.log.kafka.is_empty() {
+            // An empty file is one that somebody began to make.
+            let there = std::fs::metadata(self.home.log()).is_ok_and(|file| file.len() > 0);
+            return if there { self.sqlite().await.map(Some) } else { Ok(None) };
+        }
+        let found = KafkaLog::find(self.kafka(), &self.expected(), self.clock.clone()).await;
+        Ok(found.map_err(Error::said)?.map(|log| Arc::new(log) as Arc<dyn Log>))
+    }
+
+    fn expected(&self) -> Expected {
         let settings = &self.config.log;
-        let expected = Expected {
+        Expected {
             venue: VenueKind::Simulator,
             wallet_partitions: settings.wallet_partitions,
             account_partitions: settings.account_partitions,
             market_partitions: settings.market_partitions,
             log_id: None,
-        };
-        if settings.kafka.is_empty() {
-            let options = SqliteOptions {
-                clock: self.clock.clone(),
-                chance: self.chance.clone(),
-                ..SqliteOptions::default()
-            };
-            let log = SqliteLog::open(self.home.log(), expected, options).await.map_err(Error::said)?;
-            return Ok(Arc::new(log));
         }
+    }
+
+    async fn sqlite(&self) -> Result<Arc<dyn Log>, Error> {
+        let (clock, chance) = (self.clock.clone(), self.chance.clone());
+        let options = SqliteOptions { clock, chance, ..SqliteOptions::default() };
+        let log = SqliteLog::open(self.home.log(), self.expected(), options).await.map_err(Error::said)?;
+        Ok(Arc::new(log))
+    }
+
+    fn kafka(&self) -> KafkaConfig {
+        let settings = &self.config.log;
         let mut kafka = KafkaConfig::new(&settings.kafka).with_prefix(&settings.kafka_prefix);
         kafka.properties.clone_from(&settings.kafka_properties);
         kafka.replication = Some(settings.kafka_replication);
-        let log =
-            KafkaLog::open(kafka, &expected, self.clock.clone(), &self.chance).await.map_err(Error::said)?;
-        Ok(Arc::new(log))
+        kafka
     }
 
     /// Reads and writes records: under the bundled ids, or a registry's.
@@ -133,22 +164,69 @@ impl Installation {
     /// # Errors
     /// A database that cannot be reached, with the remedy.
     pub async fn database(&self) -> Result<Database, Error> {
-        let passwords = RolePasswords::load_or_create(&self.home.role_passwords(), &self.chance)
-            .and_then(|p| p.with_env(|name| std::env::var(name).ok()))
-            .map_err(Error::said)?;
+        self.find_database(false).await
+    }
+
+    /// The same for whoever sets it up: the roles' passwords are made where there are none.
+    ///
+    /// # Errors
+    /// A database that cannot be reached, with the remedy.
+    pub async fn database_to_set_up(&self) -> Result<Database, Error> {
+        self.find_database(true).await
+    }
+
+    async fn find_database(&self, set_up: bool) -> Result<Database, Error> {
+        let made_passwords = set_up && !self.home.role_passwords().exists();
+        let passwords = self.role_passwords(set_up)?;
+        let connect = |url: &str| Connections::new(url, passwords).map_err(Error::said);
         if !self.config.database.url.is_empty() {
-            let connections = Connections::new(&self.config.database.url, passwords).map_err(Error::said)?;
-            return Ok(Database { connections, cluster: None });
+            let connections = connect(&self.config.database.url)?;
+            return Ok(Database { connections, cluster: None, made_passwords });
         }
         let place = self.home.postgres();
         if let Some(running) = pgcluster::attach(&place).map_err(Error::said)? {
-            let connections = Connections::new(&running.url(DATABASE), passwords).map_err(Error::said)?;
-            return Ok(Database { connections, cluster: None });
+            let connections = connect(&running.url(DATABASE))?;
+            return Ok(Database { connections, cluster: None, made_passwords });
         }
         let cluster = Cluster::options(place).start().await.map_err(Error::said)?;
         make_database(&cluster.owner_url()).await?;
-        let connections = Connections::new(&cluster.url(DATABASE), passwords).map_err(Error::said)?;
-        Ok(Database { connections, cluster: Some(cluster) })
+        let connections = connect(&cluster.url(DATABASE))?;
+        Ok(Database { connections, cluster: Some(cluster), made_passwords })
+    }
+
+    /// How the database that runs is reached; `None` where it is the private cluster, and nobody runs that. Makes and
+    /// starts nothing.
+    ///
+    /// # Errors
+    /// A URL that is none, a file of passwords that cannot be used, a cluster that is just being started.
+    pub fn running_database(&self) -> Result<Option<Connections>, Error> {
+        let kept = RolePasswords::load_if_there(&self.home.role_passwords());
+        let passwords = kept
+            .and_then(|p| p.unwrap_or_default().with_env(|name| std::env::var(name).ok()))
+            .map_err(Error::said)?;
+        let url = if self.config.database.url.is_empty() {
+            let Some(running) = pgcluster::attach(self.home.postgres()).map_err(Error::said)? else {
+                return Ok(None);
+            };
+            running.url(DATABASE)
+        } else {
+            self.config.database.url.clone()
+        };
+        Connections::new(&url, passwords).map(Some).map_err(Error::said)
+    }
+
+    /// The roles' passwords: of the environment, else of the file.
+    fn role_passwords(&self, set_up: bool) -> Result<RolePasswords, Error> {
+        let (file, private) = (self.home.role_passwords(), self.config.database.url.is_empty());
+        let kept = if private {
+            // That server is nobody else's: passwords that are lost are made anew.
+            RolePasswords::load_or_create(&file, &self.chance).map(RolePasswords::replacing)
+        } else if set_up {
+            RolePasswords::load_or_create(&file, &self.chance)
+        } else {
+            RolePasswords::load_if_there(&file).map(Option::unwrap_or_default)
+        };
+        kept.and_then(|p| p.with_env(|name| std::env::var(name).ok())).map_err(Error::said)
     }
 
     /// The key that secrets in the database are sealed with: from the environment, else from the data directory,
@@ -168,7 +246,13 @@ impl Installation {
     /// # Errors
     /// A database of a newer program, a user who may not.
     pub async fn migrate(&self, database: &Database) -> Result<(), Error> {
-        project::migrate(&database.connections, &self.chance).await.map_err(Error::said)
+        project::migrate(&database.connections, &self.chance).await.map_err(|error| {
+            // The server's roles have others, and these are nobody's.
+            if database.made_passwords && error.code() == "database_password_missing" {
+                let _ = std::fs::remove_file(self.home.role_passwords());
+            }
+            Error::said(error)
+        })
     }
 
     /// A pool of connections of one role, to a database at this program's version.

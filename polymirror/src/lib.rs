@@ -92,6 +92,10 @@ async fn run(cli: Cli) -> Result<ExitCode, Error> {
         let clock = runtime::SystemClock::shared();
         return simulate::run(&config, args, clock, signals::stop_on_signal()).await.map(done);
     }
+    if matches!(cli.command, Command::Doctor) {
+        logging::to_stderr(json);
+        return Ok(doctor::run(&Installation::look(config)?).await);
+    }
     let installation = Installation::open(config)?;
     match &cli.command {
         // The terminal shows what flows, and nothing else.
@@ -99,7 +103,7 @@ async fn run(cli: Cli) -> Result<ExitCode, Error> {
         _ => logging::to_stderr(json),
     }
     match cli.command {
-        Command::Simulate(_) => Ok(ExitCode::SUCCESS),
+        Command::Simulate(_) | Command::Doctor => Ok(ExitCode::SUCCESS),
         Command::Up(args) => up::run(installation, args, signals::stop_on_signal()).await,
         Command::Ingest => {
             let url = installation.simulator_url()?.to_owned();
@@ -130,14 +134,16 @@ async fn run(cli: Cli) -> Result<ExitCode, Error> {
             database.close().await.and(run).map(done)
         }
         Command::Migrate => {
-            let database = installation.database().await?;
+            let database = installation.database_to_set_up().await?;
             let run = installation.migrate(&database).await;
             database.close().await.and(run).map(done)
         }
         Command::Replay(args) => replay_command::run(&Shared::open(&installation).await?, args.show).await,
-        Command::Doctor => doctor::run(&installation).await,
         Command::Tenant(command) => {
             administer(&installation, async |admin| admin.tenant(&command).await).await
+        }
+        Command::Wallet(command) => {
+            administer(&installation, async |admin| admin.wallet(&command).await).await
         }
         Command::Target(command) => {
             administer(&installation, async |admin| admin.target(&command).await).await

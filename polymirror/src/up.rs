@@ -51,7 +51,7 @@ pub async fn run(installation: Installation, args: UpArgs, stop: Stop) -> Result
         None => installation.simulator_url()?.to_owned(),
     };
     let shared = Shared::open(&installation).await?;
-    let database = installation.database().await?;
+    let database = installation.database_to_set_up().await?;
     installation.migrate(&database).await?;
     if let Some(simulator) = simulator.as_ref().filter(|_| !args.no_demo) {
         demo::set_up(&installation, &database, &simulator.handle().leaders()).await?;

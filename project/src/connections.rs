@@ -110,6 +110,10 @@ impl Connections {
         self.passwords.get(role).ok_or_else(|| ConnectError::NoPassword { role, variable: variable_of(role) })
     }
 
+    pub(crate) fn replaces(&self, role: Role) -> bool {
+        self.passwords.replaces(role)
+    }
+
     /// How a role connects.
     ///
     /// # Errors

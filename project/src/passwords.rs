@@ -1,7 +1,10 @@
 //! The passwords of the five logins: made once, kept in one file of mode 0600, or given by the environment.
+//!
+//! Roles belong to the server, and another installation may have made those that are there. What was made here by chance
+//! makes roles, and never takes the place of a password that a role has; what somebody gives does.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, OpenOptions},
     io::{self, Write},
     os::unix::fs::{MetadataExt, OpenOptionsExt},
@@ -15,7 +18,11 @@ use crate::roles::{Role, by_name};
 
 /// The passwords of some or all roles. Cannot be printed.
 #[derive(Debug, Clone, Default)]
-pub struct RolePasswords(BTreeMap<Role, SecretString>);
+pub struct RolePasswords {
+    known: BTreeMap<Role, SecretString>,
+    /// Those that a role is given in place of the one it has.
+    replacing: BTreeSet<Role>,
+}
 
 /// Why there are no passwords.
 #[derive(Debug, thiserror::Error)]
@@ -33,8 +40,8 @@ pub enum PasswordError {
     },
     /// The file does not read as one password a line.
     #[error(
-        "password_file_invalid: {path}, line {line}: {why}. A line reads `<role> = <password>`; remove the file to have \
-         new passwords made at the next migration"
+        "password_file_invalid: {path}, line {line}: {why}. A line reads `<role> = <password>`; if they are lost, remove \
+         the file and set POLYMIRROR_DB_PASSWORD_<ROLE> for the next migration (the private Postgres needs none set)"
     )]
     Invalid {
         /// The file.
@@ -85,12 +92,33 @@ impl RolePasswords {
     /// New ones of 256 random bits each.
     pub fn generate(chance: &Chance) -> Self {
         let fresh = |role| (role, SecretString::from(const_hex::encode(chance.bytes::<32>())));
-        Self(Role::ALL.into_iter().map(fresh).collect())
+        Self { known: Role::ALL.into_iter().map(fresh).collect(), replacing: BTreeSet::new() }
     }
 
     /// The same for every role: for servers that only tests use, where whoever comes first sets it for all.
     pub fn same(password: &SecretString) -> Self {
-        Self(Role::ALL.into_iter().map(|role| (role, password.clone())).collect())
+        Self {
+            known: Role::ALL.into_iter().map(|role| (role, password.clone())).collect(),
+            ..Self::default()
+        }
+        .replacing()
+    }
+
+    /// The same, in place of whatever the roles have: given by somebody, or for a server that is nobody else's.
+    #[must_use]
+    pub fn replacing(self) -> Self {
+        Self { replacing: self.known.keys().copied().collect(), ..self }
+    }
+
+    /// The passwords in the file, if it is there.
+    ///
+    /// # Errors
+    /// A file that others may read, or that is not one.
+    pub fn load_if_there(path: &Path) -> Result<Option<Self>, PasswordError> {
+        match Self::load(path) {
+            Err(PasswordError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+            loaded => loaded.map(Some),
+        }
     }
 
     /// The passwords in the file; where there is none, new ones, kept there from now on.
@@ -99,9 +127,8 @@ impl RolePasswords {
     /// A file that others may read, or that is not one.
     pub fn load_or_create(path: &Path, chance: &Chance) -> Result<Self, PasswordError> {
         let io = |source| PasswordError::Io { path: path.to_owned(), source };
-        match Self::load(path) {
-            Err(PasswordError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
-            loaded => return loaded,
+        if let Some(there) = Self::load_if_there(path)? {
+            return Ok(there);
         }
         let made = Self::generate(chance);
         // Whole or not at all, and the first of several processes wins.
@@ -117,7 +144,7 @@ impl RolePasswords {
 
     fn write(&self, path: &Path) -> io::Result<()> {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-        for (role, password) in &self.0 {
+        for (role, password) in &self.known {
             writeln!(file, "{role} = {}", password.expose_secret())?;
         }
         file.sync_all()
@@ -131,7 +158,7 @@ impl RolePasswords {
         }
         let text = fs::read_to_string(path).map_err(io)?;
         let roles = by_name();
-        let mut passwords = BTreeMap::new();
+        let mut known = BTreeMap::new();
         for (line, content) in (1..).zip(text.lines()).filter(|(_, content)| !content.trim().is_empty()) {
             let invalid = |why| PasswordError::Invalid { path: path.to_owned(), line, why };
             let (role, password) = content.split_once('=').ok_or_else(|| invalid("there is no `=`"))?;
@@ -139,9 +166,9 @@ impl RolePasswords {
             if !is_password(password.trim()) {
                 return Err(invalid("a password is 12 to 128 printable ASCII characters, without spaces"));
             }
-            passwords.insert(*role, SecretString::from(password.trim()));
+            known.insert(*role, SecretString::from(password.trim()));
         }
-        Ok(Self(passwords))
+        Ok(Self { known, replacing: BTreeSet::new() })
     }
 
     /// With those that the environment gives in place of these; `lookup` is `|name|
@@ -156,14 +183,20 @@ impl RolePasswords {
             if !is_password(&given) {
                 return Err(PasswordError::NotAPassword { name });
             }
-            self.0.insert(role, SecretString::from(given));
+            self.known.insert(role, SecretString::from(given));
+            self.replacing.insert(role);
         }
         Ok(self)
     }
 
     /// A role's password, where it is known.
     pub fn get(&self, role: Role) -> Option<&SecretString> {
-        self.0.get(&role)
+        self.known.get(&role)
+    }
+
+    /// Whether a role is given this one in place of the one it has.
+    pub(crate) fn replaces(&self, role: Role) -> bool {
+        self.replacing.contains(&role)
     }
 }
 

@@ -10,6 +10,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection, Row, postgres::PgConnectOpti
 
 use crate::{
     connections::{ConnectError, Connections},
+    passwords::variable_of,
     scram,
 };
 
@@ -71,12 +72,26 @@ pub enum RolesError {
     },
     /// The role exists, has the password given, and still cannot log in.
     #[error(
-        "database_role_cannot_log_in: role `{role}` was given its password and is still refused: {source}. Check \
+        "database_role_cannot_log_in: role `{role}` has its password and is still refused: {source}. Check \
          pg_hba.conf: it must allow password logins of this role from this machine"
     )]
     CannotLogIn {
         /// The role.
         role: Role,
+        /// What the server said.
+        source: sqlx::Error,
+    },
+    /// The role is there with another password than ours, which nobody gave.
+    #[error(
+        "database_password_missing: role `{role}` is on this server already, made by another installation or with a \
+         password that is lost: {source}. Start from the data directory that has its password, or use a server of its \
+         own. Whoever sets {variable} gives the role that password, and must tell every installation that uses this server"
+    )]
+    NotOurs {
+        /// The role.
+        role: Role,
+        /// The variable that would give its password.
+        variable: String,
         /// What the server said.
         source: sqlx::Error,
     },
@@ -107,6 +122,7 @@ impl RolesError {
         match self {
             Self::TooPowerful { .. } => "database_role_too_powerful",
             Self::CannotLogIn { .. } => "database_role_cannot_log_in",
+            Self::NotOurs { .. } => "database_password_missing",
             Self::AdminTooWeak { .. } => "database_admin_too_weak",
             Self::Connect(e) => e.code(),
             Self::Sql(_) => "database_error",
@@ -136,7 +152,7 @@ macro_rules! retried {
 }
 
 /// Sees to it that the five roles exist as they must, with the passwords given, and that the database and
-/// its schema belong to `owner`. Changes nothing that is right already.
+/// its schema belong to `owner`. Changes nothing that is right already, and nothing at all where a role is somebody else's.
 pub async fn ensure(connections: &Connections, chance: &Chance) -> Result<(), RolesError> {
     let admin = connections.admin();
     // Advisory locks belong to a database, roles to the server: everybody meets in the database that each
@@ -150,11 +166,25 @@ pub async fn ensure(connections: &Connections, chance: &Chance) -> Result<(), Ro
     // Held until the connection ends.
     sqlx::query("select pg_advisory_lock($1)").bind(LOCK).execute(&mut connection).await?;
     for role in Role::ALL {
-        retried!(ensure_role(&mut connection, role, admin))?;
+        check_ours(&mut connection, connections, role).await?;
+    }
+    for role in Role::ALL {
+        retried!(ensure_role(&mut connection, connections, role, chance))?;
         ensure_password(&mut connection, connections, role, chance).await?;
     }
     let _ = connection.close().await;
     take_over(connections).await
+}
+
+/// Whether any of the five is on the server. Changes nothing.
+pub async fn any_there(connections: &Connections) -> Result<bool, RolesError> {
+    let mut connection = connect(connections.admin()).await?;
+    let there = sqlx::query_scalar("select exists (select from pg_roles where rolname = any($1))")
+        .bind(Role::ALL.map(Role::name).to_vec())
+        .fetch_one(&mut connection)
+        .await?;
+    let _ = connection.close().await;
+    Ok(there)
 }
 
 /// What the server says, as what it means for the admin.
@@ -169,11 +199,44 @@ async fn connect(options: &PgConnectOptions) -> Result<PgConnection, ConnectErro
     PgConnection::connect_with(options).await.map_err(ConnectError::from)
 }
 
+/// Whether the role may be made or taken as it is: it is not there, it has our password, or whoever gave the password
+/// wants it to have that one.
+async fn check_ours(
+    connection: &mut PgConnection,
+    connections: &Connections,
+    role: Role,
+) -> Result<(), RolesError> {
+    if connections.replaces(role) {
+        return Ok(());
+    }
+    let there: bool = sqlx::query_scalar("select exists (select from pg_roles where rolname = $1)")
+        .bind(role.name())
+        .fetch_one(connection)
+        .await?;
+    if !there {
+        return Ok(());
+    }
+    match refused(&connections.options(role)?).await? {
+        Some(source) if has_another_password(&source) => Err(not_ours(role, source)),
+        // A role that may not log in is put right, and what else keeps it out is told after that.
+        _ => Ok(()),
+    }
+}
+
+fn has_another_password(error: &sqlx::Error) -> bool {
+    code_of(error).as_deref() == Some("28P01")
+}
+
+fn not_ours(role: Role, source: sqlx::Error) -> RolesError {
+    RolesError::NotOurs { role, variable: variable_of(role), source }
+}
+
 /// The state of a role, and its powers that it must not have.
 async fn ensure_role(
     connection: &mut PgConnection,
+    connections: &Connections,
     role: Role,
-    admin: &PgConnectOptions,
+    chance: &Chance,
 ) -> Result<(), RolesError> {
     let found = sqlx::query(
         "select rolsuper, rolbypassrls, rolcreaterole, rolcreatedb, rolreplication, rolcanlogin and not rolinherit,
@@ -184,10 +247,13 @@ async fn ensure_role(
     .bind(role.name())
     .fetch_optional(&mut *connection)
     .await?;
-    let weak = |source| admin_error(admin, "make roles", source);
+    let weak = |source| admin_error(connections.admin(), "make roles", source);
     let Some(found) = found else {
+        // With its password at once: a role that is there and does not take ours was not left so by a crash of ours.
+        let verifier = scram::verifier(connections.password(role)?, chance.bytes());
         let make = format!(
-            "create role {role} login nosuperuser nobypassrls nocreaterole nocreatedb noreplication noinherit"
+            "create role {role} login nosuperuser nobypassrls nocreaterole nocreatedb noreplication noinherit \
+             password '{verifier}'"
         );
         sqlx::raw_sql(AssertSqlSafe(make)).execute(connection).await.map_err(weak)?;
         return Ok(());
@@ -215,7 +281,7 @@ async fn ensure_role(
     Ok(())
 }
 
-/// Gives the role its password, unless it has it.
+/// Gives the role its password, unless it has it. Where it has another, only if that is to be replaced.
 async fn ensure_password(
     connection: &mut PgConnection,
     connections: &Connections,
@@ -223,8 +289,11 @@ async fn ensure_password(
     chance: &Chance,
 ) -> Result<(), RolesError> {
     let options = connections.options(role)?;
-    if refused(&options).await?.is_none() {
-        return Ok(());
+    match refused(&options).await? {
+        None => return Ok(()),
+        Some(_) if connections.replaces(role) => {}
+        Some(source) if has_another_password(&source) => return Err(not_ours(role, source)),
+        Some(source) => return Err(RolesError::CannotLogIn { role, source }),
     }
     // The server gets the verifier only, so that no log of statements holds the password.
     let verifier = scram::verifier(connections.password(role)?, chance.bytes());

@@ -188,6 +188,84 @@ async fn passwords_that_are_given_become_the_roles_passwords_and_old_ones_stop_w
     migrate(&old, &Chance::system()).await.unwrap();
 }
 
+/// The passwords of an installation that was never given any.
+fn drawn(dir: &Path) -> RolePasswords {
+    RolePasswords::load_or_create(&dir.join("passwords"), &Chance::system()).unwrap()
+}
+
+#[tokio::test]
+async fn roles_of_another_installation_keep_their_passwords_unless_somebody_gives_them_new_ones() {
+    let Some(mut turn) =
+        Turn::take("roles_of_another_installation_keep_their_passwords_unless_somebody_gives_them_new_ones")
+            .await
+    else {
+        return;
+    };
+    let (first, second) = (turn.database().await, turn.database().await);
+    let old = to(&first).await;
+    migrate(&old, &Chance::system()).await.unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    // Just made, and read at the next start.
+    for _ in 0..2 {
+        let other = Connections::new(&url(&second).await, drawn(dir.path())).unwrap();
+        let error = migrate(&other, &Chance::system()).await.unwrap_err();
+        assert_eq!(error.code(), "database_password_missing");
+        assert!(error.to_string().contains("POLYMIRROR_DB_PASSWORD_OWNER"), "{error}");
+        for role in Role::ALL {
+            old.pool(role, 1).await.unwrap();
+        }
+    }
+    // One that is given is not enough, and it changes nothing before all is known to be right.
+    let given = |name: &str| name.ends_with("OWNER").then(|| "given-by-somebody".to_owned());
+    let other = Connections::new(&url(&second).await, drawn(dir.path()).with_env(given).unwrap()).unwrap();
+    let error = migrate(&other, &Chance::system()).await.unwrap_err();
+    assert!(error.to_string().contains("POLYMIRROR_DB_PASSWORD_APP_USER"), "{error}");
+    old.pool(Role::Owner, 1).await.unwrap();
+    let given = |_: &str| Some("given-by-somebody".to_owned());
+    let other = Connections::new(&url(&second).await, drawn(dir.path()).with_env(given).unwrap()).unwrap();
+    migrate(&other, &Chance::system()).await.unwrap();
+    assert_eq!(old.pool(Role::Owner, 1).await.unwrap_err().code(), "database_login_refused");
+    migrate(&old, &Chance::system()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_first_start_that_died_among_the_roles_is_finished_by_the_next() {
+    let Some(mut turn) = Turn::take("a_first_start_that_died_among_the_roles_is_finished_by_the_next").await
+    else {
+        return;
+    };
+    let before = turn.database().await;
+    migrate(&to(&before).await, &Chance::system()).await.unwrap();
+    for role in Role::ALL {
+        turn.run(format!("alter role {role} rename to {role}_away")).await;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    // It made the file and two roles. A role that has no right to log in yet is put right as well.
+    let text = {
+        drawn(dir.path());
+        std::fs::read_to_string(dir.path().join("passwords")).unwrap()
+    };
+    for (role, rights) in [("owner", "login noinherit"), ("app_user", "nologin noinherit")] {
+        let line = text.lines().find(|line| line.starts_with(role)).unwrap();
+        let password = line.split_once(" = ").unwrap().1;
+        turn.run(format!("create role {role} {rights} password '{password}'")).await;
+    }
+    let database = turn.database().await;
+    let connections = Connections::new(&url(&database).await, drawn(dir.path())).unwrap();
+    let done = migrate(&connections, &Chance::system()).await;
+    let mut logins = Vec::new();
+    for role in Role::ALL {
+        logins.push(connections.pool(role, 1).await.is_ok());
+    }
+    turn.run(format!("drop database {database} with (force)")).await;
+    for role in Role::ALL {
+        turn.run(format!("drop role if exists {role}")).await;
+        turn.run(format!("alter role {role}_away rename to {role}")).await;
+    }
+    done.unwrap();
+    assert_eq!(logins, [true; 5]);
+}
+
 #[tokio::test]
 async fn an_admin_without_superuser_can_set_up_and_leaves_no_membership_behind() {
     let Some(mut turn) =

@@ -18,6 +18,8 @@ use crate::{
 const COMPATIBILITY: &str = "FULL_TRANSITIVE";
 /// How long the registry may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// What a registry answers where it has no such subject, or not that schema under it.
+const NOT_THERE: [u32; 2] = [40_401, 40_403];
 /// The media type of the Confluent API.
 const MEDIA: &str = "application/vnd.schemaregistry.v1+json";
 
@@ -42,6 +44,8 @@ pub enum RegistryError {
         what: String,
         /// The HTTP status.
         status: u16,
+        /// The registry's own number for what is wrong, where it gives one.
+        code: Option<u32>,
         /// Its words.
         message: String,
     },
@@ -77,6 +81,7 @@ struct SchemaAnswer {
 
 #[derive(Deserialize)]
 struct ErrorAnswer {
+    error_code: Option<u32>,
     message: Option<String>,
 }
 
@@ -120,6 +125,35 @@ impl Registry {
             }
         }
         Ok(())
+    }
+
+    /// The released schemas that [`Registry::adopt`] would register, as subject and version. Changes nothing.
+    ///
+    /// # Errors
+    /// A registry that does not answer, or that answers as none.
+    pub async fn lacking(&self) -> Result<Vec<(String, u32)>, RegistryError> {
+        let released = released()?;
+        let mut lacking = Vec::new();
+        for record in all_records() {
+            let subject = Self::subject(record.topic, record.name);
+            for version in released.iter().filter(|r| r.name == record.name) {
+                if !self.knows(&subject, version.json).await? {
+                    lacking.push((subject.clone(), version.version));
+                }
+            }
+        }
+        Ok(lacking)
+    }
+
+    async fn knows(&self, subject: &str, schema: &str) -> Result<bool, RegistryError> {
+        let path = format!("/subjects/{subject}");
+        let request = self.http.post(format!("{}{path}", self.base));
+        let body = json!({ "schemaType": "AVRO", "schema": schema });
+        match self.send::<IdAnswer>(&path, request, Some(&body)).await {
+            Ok(_) => Ok(true),
+            Err(RegistryError::Refused { code: Some(code), .. }) if NOT_THERE.contains(&code) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Registers a schema and gives its id; the same schema has the same id.
@@ -167,9 +201,15 @@ impl Registry {
         let status = answer.status();
         let text = answer.text().await.map_err(unreachable)?;
         if !status.is_success() {
-            let message = serde_json::from_str::<ErrorAnswer>(&text).ok().and_then(|e| e.message);
-            let message = message.unwrap_or_else(|| text.chars().take(200).collect());
-            return Err(RegistryError::Refused { what: what.to_owned(), status: status.as_u16(), message });
+            let said = serde_json::from_str::<ErrorAnswer>(&text).ok();
+            let code = said.as_ref().and_then(|e| e.error_code);
+            let message = said.and_then(|e| e.message).unwrap_or_else(|| text.chars().take(200).collect());
+            return Err(RegistryError::Refused {
+                what: what.to_owned(),
+                status: status.as_u16(),
+                code,
+                message,
+            });
         }
         serde_json::from_str(&text).map_err(|e| RegistryError::Unreachable {
             url: format!("{}{what}", self.shown),

@@ -15,6 +15,7 @@ use schemas::{
     codec::{Codec, SchemaId, WriterSchema, released, unframe},
     events::{FillsEvent, Watermark, all_records},
     registry::{Registry, RegistryError},
+    topics::Topic,
 };
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinHandle};
@@ -82,6 +83,33 @@ fn of_a_newer_program() -> String {
     let field = json!({ "name": "later", "type": ["null", "long"], "default": null, "doc": "added later" });
     schema["fields"].as_array_mut().unwrap().push(field);
     schema.to_string()
+}
+
+#[tokio::test]
+async fn what_a_registry_lacks_is_told_and_nothing_registered() {
+    let Some(foreign) = Foreign::start("what_a_registry_lacks_is_told_and_nothing_registered") else {
+        return;
+    };
+    let registry = Registry::new(&foreign.url).unwrap();
+    let subjects = async || -> Vec<String> {
+        reqwest::get(format!("{}/subjects", foreign.url)).await.unwrap().json().await.unwrap()
+    };
+    assert_eq!(registry.lacking().await.unwrap().len(), released().unwrap().len());
+    assert_eq!(subjects().await, Vec::<String>::new());
+    let one = released().unwrap().iter().find(|r| r.name == "Watermark").unwrap().json;
+    registry.register(&Registry::subject(Topic::Fills, "Watermark"), one).await.unwrap();
+    assert_eq!(registry.lacking().await.unwrap().len(), released().unwrap().len() - 1);
+    assert_eq!(subjects().await.len(), 1);
+    registry.adopt(&Codec::bundled().unwrap()).await.unwrap();
+    assert_eq!(registry.lacking().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn an_address_without_a_registry_does_not_pass_for_an_empty_one() {
+    let (url, server) = serve(Router::new()).await;
+    let error = Registry::new(&url).unwrap().lacking().await.unwrap_err();
+    assert!(matches!(&error, RegistryError::Refused { status: 404, .. }), "{error:?}");
+    server.abort();
 }
 
 #[tokio::test]

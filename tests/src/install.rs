@@ -154,7 +154,8 @@ impl Install {
         self.spawn(name, command)
     }
 
-    fn spawn(&self, name: &str, mut command: Command) -> Stage {
+    /// Starts a command of this installation as a stage.
+    pub fn spawn(&self, name: &str, mut command: Command) -> Stage {
         let log = self.dir.path().join(format!("{}.log", unique(name)));
         let file = std::fs::File::create(&log).unwrap();
         command.stdout(file.try_clone().unwrap()).stderr(file);

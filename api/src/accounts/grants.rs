@@ -190,6 +190,17 @@ impl Accounts {
         current(&mut transaction, tenant).await
     }
 
+    /// Whether anything was ever allowed, be it taken back by now.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn was_granted(&self, tenant: Tenant) -> Result<bool, AccountError> {
+        let mut transaction = project::pg::begin_as(&self.pool, tenant.user).await?;
+        let sql = "select exists (select from poly_wallet_grants where billing_account_id = $1)";
+        let found = sqlx::query_scalar(sql).bind(tenant.account.as_uuid());
+        Ok(found.fetch_one(&mut *transaction).await?)
+    }
+
     async fn tell_grant(
         &self,
         connection: &mut PgConnection,

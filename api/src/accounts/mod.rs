@@ -98,11 +98,14 @@ pub enum AccountError {
     /// Another account trades with that wallet.
     #[error(
         "wallet_connected_elsewhere: this wallet is connected to another account. A wallet is active in one connection \
-         only: revoke that one first"
+         only: take it back there first, with `polymirror wallet revoke`"
     )]
     WalletElsewhere,
     /// Nothing to sign with.
-    #[error("signing_key_missing: the connection has no sealed signing key")]
+    #[error(
+        "signing_key_missing: the connection has no sealed signing key. Connect the wallet with its key: `polymirror wallet \
+         connect`"
+    )]
     NoKey,
     /// A scope that is none.
     #[error("scope_unknown: there is no scope `{0}`. There are: poly:trade:buy, poly:trade:sell")]
@@ -300,6 +303,30 @@ impl Accounts {
     /// # Errors
     /// A name that is none, or is taken.
     pub async fn create_tenant(&self, handle: &str) -> Result<Tenant, AccountError> {
+        let (transaction, tenant) = self.begin_tenant(handle).await?;
+        transaction.commit().await?;
+        Ok(tenant)
+    }
+
+    /// Makes a person with one account and a wallet to trade from: both, or neither.
+    ///
+    /// # Errors
+    /// A name that is none, or is taken; a wallet that is active in another account's connection.
+    pub async fn create_tenant_with(
+        &self,
+        handle: &str,
+        wallet: ConnectWallet,
+    ) -> Result<Tenant, AccountError> {
+        let (mut transaction, tenant) = self.begin_tenant(handle).await?;
+        self.connect_in(&mut transaction, tenant, wallet).await?;
+        transaction.commit().await?;
+        Ok(tenant)
+    }
+
+    async fn begin_tenant(
+        &self,
+        handle: &str,
+    ) -> Result<(Transaction<'static, Postgres>, Tenant), AccountError> {
         if !is_name(handle) {
             return Err(AccountError::NameInvalid(handle.chars().take(100).collect()));
         }
@@ -327,8 +354,7 @@ impl Accounts {
         .bind(now)
         .execute(&mut *transaction)
         .await?;
-        transaction.commit().await?;
-        Ok(tenant)
+        Ok((transaction, tenant))
     }
 
     /// A transaction of this person that holds the account's row: nobody else changes anything of the

@@ -67,7 +67,9 @@ impl Connection {
 }
 
 impl Accounts {
-    /// Connects a wallet, in place of the one that was. The same wallet again changes nothing.
+    /// Connects a wallet, in place of the one that was. The same call again changes nothing. The same wallet under
+    /// another row takes the former's place, with the key that was sealed now: whether the stored one still opens, nobody
+    /// here can see.
     ///
     /// # Errors
     /// The wallet is active in another account's connection.
@@ -76,16 +78,33 @@ impl Accounts {
         tenant: Tenant,
         wallet: ConnectWallet,
     ) -> Result<Connection, AccountError> {
+        let mut transaction = self.hold(tenant).await?;
+        let connection = self.connect_in(&mut transaction, tenant, wallet).await?;
+        transaction.commit().await?;
+        Ok(connection)
+    }
+
+    /// Connects a wallet in a transaction that holds the account, or makes it.
+    pub(super) async fn connect_in(
+        &self,
+        transaction: &mut PgConnection,
+        tenant: Tenant,
+        wallet: ConnectWallet,
+    ) -> Result<Connection, AccountError> {
         if wallet.signing_key_sealed.is_empty() {
             return Err(AccountError::NoKey);
         }
-        let mut transaction = self.hold(tenant).await?;
         let now = self.clock.now();
-        if let Some(there) = active(&mut transaction, tenant).await? {
+        let mut approved_at = wallet.approved_at;
+        if let Some(there) = active(transaction, tenant).await? {
+            if there.id == wallet.id {
+                return Ok(there);
+            }
             let same = (there.address, there.signature_type, there.funder)
                 == (wallet.address, wallet.signature_type, wallet.funder);
             if same {
-                return Ok(there);
+                // Approvals are the wallet's, whoever sealed its key.
+                approved_at = approved_at.or(there.approved_at);
             }
             // The next revision tells of the new one; this row only makes room for it.
             sqlx::query("update poly_wallet_connections set revoked_at = $2, changed_at = $2 where id = $1")
@@ -99,9 +118,9 @@ impl Accounts {
             address: wallet.address,
             signature_type: wallet.signature_type,
             funder: wallet.funder,
-            approved_at: wallet.approved_at,
+            approved_at,
             revoked_at: None,
-            revision: next_revision(&mut transaction, tenant).await?,
+            revision: next_revision(transaction, tenant).await?,
             changed_at: now,
         };
         sqlx::query(
@@ -124,8 +143,7 @@ impl Accounts {
             Some("poly_wallet_connections_wallet") => AccountError::WalletElsewhere,
             _ => error.into(),
         })?;
-        self.tell_connection(&mut transaction, tenant, &connection).await?;
-        transaction.commit().await?;
+        self.tell_connection(transaction, tenant, &connection).await?;
         Ok(connection)
     }
 

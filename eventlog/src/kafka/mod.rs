@@ -131,10 +131,38 @@ impl KafkaLog {
         clock: Arc<dyn Clock>,
         chance: &Chance,
     ) -> Result<Self, LogError> {
+        let (config, views) = Self::reach(config, &clock)?;
+        let manifest = topics::open(&config, &views, expected, &*clock, chance).await?;
+        Self::with(config, views, manifest, clock)
+    }
+
+    /// Opens the log at a broker as it stands; `None` where there is none. Makes nothing.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; [`LogError::Refused`] where a topic of the log is missing.
+    pub async fn find(
+        config: KafkaConfig,
+        expected: &Expected,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Option<Self>, LogError> {
+        let (config, views) = Self::reach(config, &clock)?;
+        let found = topics::find(&config, &views, expected).await?;
+        found.map(|manifest| Self::with(config, views, manifest, clock)).transpose()
+    }
+
+    fn reach(config: KafkaConfig, clock: &Arc<dyn Clock>) -> Result<(Arc<KafkaConfig>, Views), LogError> {
         config.check()?;
         let config = Arc::new(config);
-        let views = Views::new(&config, &clock)?;
-        let manifest = topics::open(&config, &views, expected, &*clock, chance).await?;
+        let views = Views::new(&config, clock)?;
+        Ok((config, views))
+    }
+
+    fn with(
+        config: Arc<KafkaConfig>,
+        views: Views,
+        manifest: Manifest,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, LogError> {
         let readers = Readers::new(&config, &clock, &views);
         let appender = Appender::new(&config)?;
         let shared = Arc::new(Shared { config, manifest, clock, committed: Mutex::default() });

@@ -41,13 +41,7 @@ pub(super) async fn open(
     let setup = Setup { config: config.clone(), views: views.clone() };
     let admin: AdminClient<ToTracing> = AdminClient::from_config_and_context(&config.admin(), ToTracing)
         .map_err(|e| log_error("making an admin client", &e))?;
-    let name = config.manifest_topic();
-    let there = match setup.partitions(&name).await? {
-        None => None,
-        Some(1) => setup.manifest().await?,
-        Some(n) => return Err(wrong(format!("topic {name} has {n} partitions, and a manifest has one"))),
-    };
-    let manifest = if let Some(manifest) = there {
+    let manifest = if let Some(manifest) = setup.standing().await? {
         manifest
     } else {
         let new = Manifest::create(expected, clock, chance)?;
@@ -61,6 +55,39 @@ pub(super) async fn open(
     Ok(manifest)
 }
 
+/// Finds the log at a broker, and makes nothing.
+pub(super) async fn find(
+    config: &Arc<KafkaConfig>,
+    views: &Views,
+    expected: &Expected,
+) -> Result<Option<Manifest>, LogError> {
+    let setup = Setup { config: config.clone(), views: views.clone() };
+    let Some(manifest) = setup.standing().await? else {
+        return match setup.orphans().await? {
+            Some(orphans) => Err(setup.without_manifest(&orphans)),
+            None => Ok(None),
+        };
+    };
+    manifest.check(expected)?;
+    for topic in Topic::ALL {
+        let (name, count) = (config.topic(topic), manifest.partitions(topic));
+        match setup.partitions(&name).await? {
+            Some(n) if usize::try_from(count) == Ok(n) => {}
+            Some(n) => return Err(miscounted(&name, n, count)),
+            None => {
+                return Err(LogError::Refused(format!(
+                    "topic {name} is missing: the log was made in part. The next start makes the rest"
+                )));
+            }
+        }
+    }
+    let admin: AdminClient<ToTracing> = AdminClient::from_config_and_context(&config.admin(), ToTracing)
+        .map_err(|e| log_error("making an admin client", &e))?;
+    setup.check_retention(&admin).await?;
+    discard(admin);
+    Ok(Some(manifest))
+}
+
 fn wrong(what: String) -> LogError {
     LogError::WrongManifest(what)
 }
@@ -71,6 +98,23 @@ struct Setup {
 }
 
 impl Setup {
+    /// The manifest that stands at the broker.
+    async fn standing(&self) -> Result<Option<Manifest>, LogError> {
+        let name = self.config.manifest_topic();
+        match self.partitions(&name).await? {
+            None => Ok(None),
+            Some(1) => self.manifest().await,
+            Some(n) => Err(wrong(format!("topic {name} has {n} partitions, and a manifest has one"))),
+        }
+    }
+
+    fn without_manifest(&self, orphans: &str) -> LogError {
+        wrong(format!(
+            "topic {orphans} holds records, and topic {} says of no log",
+            self.config.manifest_topic()
+        ))
+    }
+
     /// How many partitions a topic has; `None` where there is no such topic.
     async fn partitions(&self, topic: &str) -> Result<Option<usize>, LogError> {
         let (views, topic, brokers) = (self.views.clone(), topic.to_owned(), self.config.brokers.clone());
@@ -107,9 +151,7 @@ impl Setup {
         if let Some(orphans) = orphans {
             // Unless somebody else made the log in between.
             let made = self.manifest().await?;
-            return made.ok_or_else(|| {
-                wrong(format!("topic {orphans} holds records, and topic {name} says of no log"))
-            });
+            return made.ok_or_else(|| self.without_manifest(&orphans));
         }
         self.announce(new, clock).await?;
         let first = self.manifest().await?;

@@ -170,15 +170,33 @@ pub async fn keys_of_connection(stage: &Stage, id: Uuid) -> Option<Arc<Keys>> {
     if let Some(keys) = stage.keyring.keys(id) {
         return Some(keys);
     }
-    let loaded = match stage.store.connection(id).await {
-        Ok(Some(sealed)) => admit(stage, &sealed).await,
-        Ok(None) => Ok(()),
-        Err(error) => Err(error),
-    };
-    if let Err(error) = loaded {
+    load(stage, id).await.unwrap_or_else(|error| {
         tracing::warn!(connection = %id, %error, "the keys of a connection could not be loaded yet");
+        None
+    })
+}
+
+/// Opens the keys of a connection. Where they do not open, those of the same wallet connected again since: the venue knows
+/// wallets, and what the former row's key signed must not stay unknown because its seal was lost.
+async fn load(stage: &Stage, id: Uuid) -> Result<Option<Arc<Keys>>, StoreError> {
+    let Some(sealed) = stage.store.connection(id).await? else { return Ok(None) };
+    admit(stage, &sealed).await?;
+    if let Some(keys) = stage.keyring.keys(id) {
+        return Ok(Some(keys));
     }
-    stage.keyring.keys(id)
+    let wallet_of =
+        |of: &SealedConnection| (of.connection.address, of.connection.signature_type, of.connection.funder);
+    for active in stage.store.active_connections(&[sealed.billing_account_id]).await? {
+        let again = active.connection.id;
+        if again == id || wallet_of(&active) != wallet_of(&sealed) {
+            continue;
+        }
+        if !stage.keyring.is_known(again) {
+            admit(stage, &active).await?;
+        }
+        return Ok(stage.keyring.keys(again));
+    }
+    Ok(None)
 }
 
 /// Reads the balances of the partition's tenants now and then, and gives refused wallets another look.

@@ -5,7 +5,7 @@ use std::{
     fmt,
     fs::OpenOptions,
     io::{ErrorKind, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -45,9 +45,21 @@ pub enum SealError {
     /// The text is no key.
     #[error(
         "sealing_key_invalid: the installation's key is not 64 hex digits. Give the key that this installation was \
-         set up with; without it the stored wallet keys cannot be opened, and each tenant has to connect again"
+         set up with; without it the stored wallet keys cannot be opened, and each has to be given again: \
+         `polymirror wallet connect`"
     )]
     InvalidKey,
+    /// Others may read the key's file.
+    #[error(
+        "sealing_key_open_to_others: {path} has mode {mode:o}. It opens every wallet's key in the database: `chmod 600` \
+         it, and move the wallets' money to new keys if others were on this machine"
+    )]
+    OpenToOthers {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
     /// The key's file cannot be read or written.
     #[error(
         "sealing_key_unreadable: {path}: {why}. Put the installation's key there, readable for this user alone"
@@ -61,7 +73,7 @@ pub enum SealError {
     /// The bytes were sealed with another key, for another row, or are damaged.
     #[error(
         "secret_not_opened: a stored secret does not open. It was sealed with another installation's key, or it was \
-         changed: give the right key, or connect the wallet again"
+         changed: give the right key, or connect the wallet again with `polymirror wallet connect`"
     )]
     NotOpened,
     /// The plaintext cannot be sealed.
@@ -74,6 +86,7 @@ impl SealError {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::InvalidKey => "sealing_key_invalid",
+            Self::OpenToOthers { .. } => "sealing_key_open_to_others",
             Self::File { .. } => "sealing_key_unreadable",
             Self::NotOpened => "secret_not_opened",
             Self::NotSealed => "secret_not_sealed",
@@ -109,20 +122,24 @@ impl SealingKey {
         Self(Zeroizing::new(chance.bytes()))
     }
 
-    /// From a file.
+    /// From a file that its owner alone may read.
     ///
     /// # Errors
-    /// [`SealError::File`], [`SealError::InvalidKey`].
+    /// [`SealError::File`], [`SealError::OpenToOthers`], [`SealError::InvalidKey`].
     pub fn from_file(path: &Path) -> Result<Self, SealError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|e| SealError::File { path: path.to_owned(), why: e.to_string() })?;
+        let failed = |e: std::io::Error| SealError::File { path: path.to_owned(), why: e.to_string() };
+        let mode = std::fs::metadata(path).map_err(failed)?.mode() & 0o777;
+        if mode & 0o077 != 0 {
+            return Err(SealError::OpenToOthers { path: path.to_owned(), mode });
+        }
+        let text = std::fs::read_to_string(path).map_err(failed)?;
         Self::from_hex(&Zeroizing::new(text))
     }
 
     /// From a file, which is made with a new key, readable for its owner alone, where there is none.
     ///
     /// # Errors
-    /// [`SealError::File`], [`SealError::InvalidKey`].
+    /// As [`Self::from_file`].
     pub fn from_file_or_new(path: &Path, chance: &Chance) -> Result<Self, SealError> {
         let failed = |e: std::io::Error| SealError::File { path: path.to_owned(), why: e.to_string() };
         // Written under another name first: a key that is there is whole, and of two who make one, one wins.
@@ -226,5 +243,22 @@ mod tests {
             SealingKey::from_file(&dir.path().join("none")).unwrap_err().code(),
             "sealing_key_unreadable"
         );
+    }
+
+    #[test]
+    fn a_key_file_that_others_may_read_is_refused() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sealing.key");
+        let chance = Chance::seeded(3);
+        SealingKey::from_file_or_new(&path, &chance).unwrap();
+        for mode in [0o640, 0o604, 0o660] {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            let error = SealingKey::from_file_or_new(&path, &chance).unwrap_err();
+            assert_eq!(error.code(), "sealing_key_open_to_others");
+            assert!(error.to_string().contains(&format!("mode {mode:o}")), "{error}");
+        }
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o400)).unwrap();
+        SealingKey::from_file_or_new(&path, &chance).unwrap();
     }
 }

@@ -1,8 +1,17 @@
 //! Credentials, approvals and balances of the tenants' wallets.
 
-use crate::{SOON, key, one, one_new, secs};
-use execute::{Store, core::gate::denial, store::SealedConnection};
+use crate::{
+    SOON,
+    common::{price, sealed_key, shares},
+    key, one, one_new, secs,
+};
+use execute::{
+    Store,
+    core::{gate::denial, snapshot::Connection},
+    store::SealedConnection,
+};
 use schemas::{Denial, OrderStatus};
+use uuid::Uuid;
 
 #[tokio::test]
 async fn credentials_are_derived_once_and_kept_sealed() {
@@ -38,6 +47,35 @@ async fn a_wallet_that_does_not_open_is_denied_and_the_others_go_on() {
     let denied = world.store.attempts().into_iter().find(|a| a.billing_account_id == broken.account).unwrap();
     assert_eq!(denial(&denied), Some(Denial::TradingNotReady));
     executor.stop(&world).await;
+}
+
+/// The installation's key was lost, and the wallet connected again: its orders are of the former row, whose seal stays shut.
+#[tokio::test]
+async fn orders_of_a_wallet_whose_seal_was_lost_are_followed_once_it_is_connected_again() {
+    let (world, tenant) = one();
+    let executor = world.start();
+    let intent = tenant.buy(1, "10", "0.50");
+    world.publish(intent.clone()).await;
+    world.until("it rests", SOON, || world.status(key(&intent)) == Some(OrderStatus::Open)).await;
+    executor.stop(&world).await;
+    let former = world.store.connection(tenant.connection.id).await.unwrap().unwrap();
+    let row = Uuid::from_u128(0xa6a1);
+    world.store.put_connection(SealedConnection {
+        signing_key: b"sealed with the key that was lost".to_vec(),
+        ..former.clone()
+    });
+    world.store.put_connection(SealedConnection {
+        connection: Connection { id: row, ..former.connection },
+        signing_key: sealed_key(1, row),
+        api_credentials: None,
+        ..former
+    });
+    let executor = world.start();
+    let id = world.attempt(key(&intent)).unwrap().order_id.unwrap();
+    world.venue.fill(id, shares("10"), price("0.50"), "CONFIRMED");
+    world.until("it is known", secs(60), || world.status(key(&intent)) == Some(OrderStatus::Filled)).await;
+    executor.stop(&world).await;
+    world.check();
 }
 
 #[tokio::test]
