@@ -277,8 +277,8 @@ async fn what_was_once_allowed_is_known_after_it_was_taken_back() {
     let setup = setup().await;
     let (accounts, tenant) = (&setup.accounts, setup.accounts.create_tenant("alice").await.unwrap());
     assert!(!accounts.was_granted(tenant).await.unwrap());
-    accounts.grant_set(tenant, terms()).await.unwrap();
-    accounts.grant_revoke(tenant).await.unwrap();
+    accounts.grant_set(tenant, terms(), None).await.unwrap();
+    accounts.grant_revoke(tenant, None).await.unwrap();
     assert!(accounts.was_granted(tenant).await.unwrap());
     let other = accounts.create_tenant("bob").await.unwrap();
     assert!(!accounts.was_granted(other).await.unwrap());
