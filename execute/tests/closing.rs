@@ -209,6 +209,32 @@ fn a_voided_buy_that_waits_for_the_one_it_replaces_is_not_placed() {
     assert_eq!((denied.side, denial(&denied)), (Side::Buy, Some(Denial::Superseded)));
 }
 
+#[test]
+fn a_close_that_names_another_condition_is_about_its_position() {
+    let mut scene = Scene::holding("20");
+    let mut close = scene.tenant.close(9, 1, 1, "0.50");
+    close.head.condition_id = common::condition(2);
+    close.facts = Some(common::facts(2));
+    assert_eq!(scene.gate(close), [Step::Owe(shares("20"))], "facts of another market say nothing of it");
+    assert_eq!(scene.close().condition_id, common::condition(1));
+    assert!(lacks(scene.close(), scene.snapshot.now).facts);
+    let read = Market { facts: Some(common::facts(1)), ..Market::default() };
+    let sold = scene.turn_with(&read).remove(0);
+    assert_eq!((sold.shares, sold.condition_id), (shares("20"), common::condition(1)));
+}
+
+#[test]
+fn what_was_read_for_a_close_under_another_condition_does_not_end_it() {
+    let mut scene = Scene::holding("20");
+    assert_eq!(scene.gate(scene.tenant.close(9, 1, 20, "0.50")), [Step::Owe(shares("1"))]);
+    let position = scene.position();
+    scene.snapshot.closes.get_mut(&position).unwrap().condition_id = common::condition(2);
+    // The other market has ended: this one has not.
+    let other = Market { ended: true, facts: Some(common::facts(2)), ..Market::default() };
+    assert!(scene.turn_with(&other).is_empty());
+    assert_eq!((scene.close().condition_id, owed_now(&scene)), (common::condition(1), shares("1")));
+}
+
 // When, and at which price -----------------------------------------------------------------------------------------
 
 #[test]

@@ -118,7 +118,8 @@ pub struct Wanted {
     pub keys: BTreeSet<(BillingAccountId, IdempotencyKey)>,
     /// The natural keys whose attempts are asked for.
     pub naturals: BTreeSet<(BillingAccountId, String)>,
-    /// The positions whose closes are asked for, with what is alive of them; in the order in which they are locked.
+    /// The positions whose closes are asked for, with what is held and alive of them whatever their condition; in the order
+    /// in which they are locked.
     pub closes: BTreeSet<CloseName>,
     /// Tokens that go on under another id: carried there before anything is read.
     pub migrations: Vec<Migration>,

@@ -29,6 +29,8 @@
 //!   twice counts once, and a trade that fails later goes back to the due it came from.
 //! - **One at a time.** The next attempt exists only when none of the position's SELLs is alive, so the fills of all of
 //!   them are known, and it asks for no more than is still due.
+//! - **In which market.** In that of the position's own condition, whatever the intent names: a neg-risk conversion is told
+//!   under one condition and takes tokens of several. Facts of another market are read again as if none had come.
 //! - **Under which id** ([`carried`]). Under the one that its market trades. Of a position that has gone on under another id
 //!   no more is offered than the wallet holds under the traded one, since the venue moves each wallet in its own time; what
 //!   its market does not trade under any id that is known waits, and is missed by nobody.
@@ -174,6 +176,16 @@ impl Close {
             also: Vec::new(),
             dues: Vec::new(),
         }
+    }
+
+    /// Its position is found to be of this condition; whether it stood under another. What was read of that says nothing.
+    pub fn belongs_to(&mut self, condition: ConditionId) -> bool {
+        let is_another = self.condition_id != condition;
+        if is_another {
+            self.condition_id = condition;
+            self.facts = None;
+        }
+        is_another
     }
 
     /// What is due and not ended, oldest first.
