@@ -14,7 +14,9 @@ use std::time::Duration;
 use common::{
     Tenant, condition, facts,
     ledger::{Held, LEASE, Ledger, codec, on_both, one, sells, then},
-    price, shares,
+    price,
+    scene::void_of,
+    shares,
 };
 use execute::{
     Keyring, StoreError,
@@ -49,6 +51,7 @@ on_both! {
     turns_and_steps_at_once_oversell_nothing,
     what_is_told_under_another_condition_is_sold_in_its_own_market,
     a_close_that_stood_under_another_condition_comes_to_its_own,
+    one_transaction_of_two_leaders_is_closed_for_each_of_them,
 }
 
 fn secs(n: u64) -> Duration {
@@ -407,6 +410,55 @@ async fn a_close_that_stood_under_another_condition_comes_to_its_own(ledger: Led
     becomes(&held, &sold, OrderStatus::Cancelled, "0").await;
     held.now = held.now.plus(secs(30));
     assert_eq!(sells(&held.turns(&keyring).await).remove(0).shares, shares("10"));
+}
+
+async fn one_transaction_of_two_leaders_is_closed_for_each_of_them(ledger: Ledger) {
+    let (tenant, keyring) = one();
+    ledger.add(1, &tenant).await;
+    let mut held = Held::claim(&ledger, 0, "a").await;
+    let mut voids = Vec::new();
+    for leader in [1, 2] {
+        let mut buy = tenant.buy_of(leader, 1, 1, 1, "10", "0.40");
+        buy.allow_both_sides = true;
+        let bought = held.place(buy.clone(), &keyring).await;
+        becomes(&held, &bought, OrderStatus::Filled, "10").await;
+        let mut void = void_of(&tenant, &buy.head);
+        void.head = tenant.head(leader, 1, 1, Side::Sell, 999);
+        void.head.fill_id = format!("void:{}", buy.head.fill_id).parse().unwrap();
+        void.head.idempotency_key = IdempotencyKey::of(void.head.target_id, &void.head.fill_id);
+        void.head.tx = None;
+        voids.push(void);
+    }
+    // Both had one fill id, and so both causes have one.
+    assert_eq!(voids[0].head.fill_id, voids[1].head.fill_id);
+    let gated = held.gate(voids.iter().cloned().map(Into::into).collect(), &keyring).await.unwrap();
+    let sold = sells(&gated);
+    assert_eq!(
+        sold.iter().map(|a| (a.status, a.shares)).collect::<Vec<_>>(),
+        [(OrderStatus::Reserved, shares("10")), (OrderStatus::Reserved, shares("10"))]
+    );
+    assert_ne!(sold[0].target_id, sold[1].target_id);
+    // Rows of before causes were told apart by target: what is in them is not sold again.
+    if let Ledger::Postgres { admin, .. } = &ledger {
+        for table in ["orders", "dues"] {
+            let key = voids[0].head.idempotency_key;
+            let former = format!(
+                "update execution.{table} set natural_key = substr(natural_key, strpos(natural_key, ':') + 1)
+                 where idempotency_key = '{key}'"
+            );
+            let written = sqlx::query(sqlx::AssertSqlSafe(former)).execute(admin).await.unwrap();
+            assert_eq!(written.rows_affected(), 1);
+        }
+    }
+    for void in &voids {
+        let again = gate_one(&mut held, void, &keyring).await;
+        assert!(matches!(again.as_slice(), [Gated::Nothing(_)]), "{again:?}");
+    }
+    for (void, sold) in voids.iter().zip(&sold) {
+        becomes(&held, sold, OrderStatus::Filled, "10").await;
+        held.turns(&keyring).await;
+        assert!(close_in(&held, void).await.open().next().is_none());
+    }
 }
 
 /// Invariant 1. Steps are recorded while the gate takes closes and gives turns, each as often as it has to be tried.

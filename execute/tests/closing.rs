@@ -23,7 +23,7 @@ use execute::core::{
     gate::{Step, denial},
     snapshot::Grant,
 };
-use schemas::{Denial, OrderStatus, OrderType, Shares, Side};
+use schemas::{Denial, IdempotencyKey, OrderStatus, OrderType, Shares, Side};
 
 // How much is due --------------------------------------------------------------------------------------------------
 
@@ -207,6 +207,32 @@ fn a_voided_buy_that_waits_for_the_one_it_replaces_is_not_placed() {
     scene.becomes(&old, OrderStatus::Cancelled, "0");
     let denied = inserted(scene.gate(new)).remove(0);
     assert_eq!((denied.side, denial(&denied)), (Side::Buy, Some(Denial::Superseded)));
+}
+
+#[test]
+fn what_was_written_before_causes_were_told_apart_by_target_is_not_taken_again() {
+    let mut scene = Scene::holding("30");
+    let head = scene.tenant.buy(2, "10", "0.40").head;
+    let void = void_of(&scene.tenant, &head);
+    let former = format!("{}#0", void.head.fill_id);
+    // It was denied: there was no such order. By then there is one, and it has filled.
+    let denied = inserted(scene.gate(void.clone())).remove(0);
+    assert_eq!(denial(&denied), Some(Denial::SellWithoutPosition));
+    assert_ne!(denied.natural_key, former);
+    scene.snapshot.named.get_mut(&denied.key()).unwrap().natural_key.clone_from(&former);
+    let buy = scene.buy(2, "10");
+    scene.becomes(&buy, OrderStatus::Filled, "10");
+    assert!(matches!(scene.gate(void.clone()).as_slice(), [Step::Nothing(_)]));
+    // Another target's row of that name is not this one's.
+    let mut other = scene.snapshot.named.remove(&denied.key()).unwrap();
+    other.target_id = scene.tenant.head(2, 1, 1, Side::Sell, 9).target_id;
+    other.idempotency_key = IdempotencyKey::of(other.target_id, &void.head.fill_id);
+    scene.snapshot.named.insert(other.key(), other);
+    assert_eq!(inserted(scene.gate(void.clone())).remove(0).shares, shares("10"));
+    // It is due, under its former name.
+    scene.snapshot.named.retain(|_, a| a.side == Side::Buy);
+    scene.snapshot.known_dues.iter_mut().for_each(|(_, natural)| natural.clone_from(&former));
+    assert!(matches!(scene.gate(void).as_slice(), [Step::Nothing(_)]));
 }
 
 #[test]

@@ -235,7 +235,7 @@ pub fn gate(
 pub(super) fn is_taken(snapshot: &Snapshot, head: &IntentHead) -> bool {
     let natural = natural_key(head);
     let key = DueKey { key: head.idempotency_key, revision: head.revision };
-    snapshot.named.values().any(|a| a.natural_key == natural)
+    snapshot.named.values().any(|a| a.is_of(head))
         || snapshot.known_dues.iter().any(|(name, known)| *name == key || *known == natural)
 }
 
