@@ -70,10 +70,122 @@ fn each_close_takes_its_part_of_what_the_others_leave() {
     assert_eq!((first.status, first.shares, first.side), (OrderStatus::Reserved, shares("6"), Side::Sell));
     assert_eq!(scene.gate(scene.tenant.close(9, 1, 2, "0.50")), [Step::Owe(shares("7"))]);
     assert_eq!(scene.gate(scene.tenant.close(10, 1, 1, "0.50")), [Step::Owe(shares("7"))]);
-    // Everything is due: nothing is left for another, and that is told.
-    let told = inserted(scene.gate(scene.tenant.close(11, 1, 1, "0.50"))).remove(0);
-    assert_eq!(denial(&told), Some(Denial::Dust));
+    // Everything is due: nothing is left for another, which is told once the others have ended.
+    let last = scene.tenant.close(11, 1, 1, "0.50");
+    assert_eq!(scene.gate(last.clone()), [Step::Owe(shares("0"))]);
     assert_eq!(scene.alive().len(), 1);
+    scene.becomes(&first, OrderStatus::Filled, "6");
+    let rest = scene.turn().remove(0);
+    assert_eq!(rest.shares, shares("14"));
+    scene.becomes(&rest, OrderStatus::Filled, "14");
+    let told = scene.turn();
+    let told: Vec<_> = told.iter().filter(|a| a.idempotency_key == last.head.idempotency_key).collect();
+    assert_eq!(told.iter().map(|a| denial(a)).collect::<Vec<_>>(), [Some(Denial::Dust)]);
+    assert!(scene.turn().is_empty() && scene.close().open().next().is_none());
+}
+
+/// What is too little to be sold of a close for now: one share at half a dollar.
+fn gathering() -> (Scene, IdempotencyKey) {
+    let mut scene = Scene::holding("20");
+    let mut close = scene.tenant.close(1, 1, 1, "0.50");
+    // The policy sells everything; the leader has still some.
+    close.flat = false;
+    let first = inserted(scene.gate(close)).remove(0);
+    scene.becomes(&first, OrderStatus::Cancelled, "19");
+    scene.pass(60);
+    assert!(scene.turn().is_empty(), "it gathers");
+    (scene, first.idempotency_key)
+}
+
+#[test]
+fn a_flat_leader_is_not_waited_for_though_all_that_is_held_is_due_already() {
+    let (mut scene, key) = gathering();
+    let flat = scene.tenant.close(2, 1, 1, "0.40");
+    let steps = scene.gate(flat.clone());
+    assert_eq!(steps[0], Step::Owe(Shares::ZERO));
+    let sold = inserted(steps).remove(0);
+    // At the price of the last sale.
+    assert_eq!(
+        (sold.idempotency_key, sold.shares, sold.limit_price, sold.is_final),
+        (key, shares("1"), price("0.38"), false)
+    );
+    scene.becomes(&sold, OrderStatus::Cancelled, "0");
+    scene.pass(30);
+    let again = scene.turn().remove(0);
+    assert_eq!((again.shares, again.limit_price), (shares("1"), price("0.36")));
+    scene.becomes(&again, OrderStatus::Filled, "1");
+    let told = scene.turn();
+    assert_eq!(
+        told.iter().map(|a| (a.idempotency_key, denial(a))).collect::<Vec<_>>(),
+        [(flat.head.idempotency_key, Some(Denial::Dust))]
+    );
+    assert!(scene.turn().is_empty());
+    assert_eq!((scene.close().open().count(), scene.close().next_look_at), (0, None));
+}
+
+#[test]
+fn a_tenant_who_asks_for_what_gathers_has_it_sold_at_what_is_bid() {
+    let (mut scene, key) = gathering();
+    let mut manual = scene.tenant.close(2, 1, 1, "0.40");
+    manual.sale_price = None;
+    assert_eq!(scene.gate(manual), [Step::Owe(Shares::ZERO)]);
+    assert!(lacks(scene.close(), scene.snapshot.now).bid);
+    let sold = scene.turn_with(&Market { bid: Bid::Best(price("0.60")), ..Market::default() }).remove(0);
+    assert_eq!(
+        (sold.idempotency_key, sold.shares, sold.limit_price, sold.is_final),
+        (key, shares("1"), price("0.57"), false)
+    );
+}
+
+#[test]
+fn a_sale_of_which_nothing_is_due_sets_the_price_of_what_rests() {
+    let mut scene = Scene::holding("20");
+    let first = inserted(scene.gate(scene.tenant.close(1, 1, 1, "0.50"))).remove(0);
+    scene.becomes(&first, OrderStatus::Cancelled, "0");
+    scene.pass(300);
+    let rests = scene.turn().remove(0);
+    scene.becomes(&rests, OrderStatus::Open, "0");
+    let steps = scene.gate(scene.tenant.close(2, 1, 2, "0.40"));
+    assert_eq!(cancelled(&steps), [(first.idempotency_key, "repriced".to_owned())]);
+    assert!(inserted(steps).is_empty());
+    scene.becomes(&rests, OrderStatus::Cancelled, "0");
+    let next = scene.turn().remove(0);
+    assert_eq!((next.limit_price, next.shares), (price("0.38"), shares("20")));
+}
+
+#[test]
+fn what_adds_nothing_ends_with_the_others_however_they_end() {
+    let look = Market { balance: Some(Shares::ZERO), ..Market::default() };
+    for (market, told) in [
+        (look, [(OrderStatus::Cancelled, "external_close"), (OrderStatus::Denied, "dust")]),
+        (
+            Market { ended: true, ..Market::default() },
+            [(OrderStatus::Cancelled, "market_ended"), (OrderStatus::Cancelled, "market_ended")],
+        ),
+    ] {
+        let (mut scene, _) = gathering();
+        scene.gate(scene.tenant.close(2, 1, 1, "0.40"));
+        let sold = scene.alive()[0].clone();
+        scene.becomes(&sold, OrderStatus::Cancelled, "0");
+        let mut rows = scene.turn_with(&market);
+        scene.pass(60);
+        rows.extend(scene.turn_with(&market));
+        let rows: Vec<_> = rows.iter().map(|a| (a.status, a.reason.as_deref().unwrap())).collect();
+        assert_eq!(rows, told);
+        assert_eq!((scene.close().open().count(), scene.close().next_look_at), (0, None));
+    }
+    // One whose sale is taken back leaves nothing behind that would wait for ever.
+    let (mut scene, key) = gathering();
+    let mut other = scene.tenant.close(2, 1, 2, "0.40");
+    other.flat = false;
+    scene.gate(other);
+    let of = scene.due(key).intent.head.clone();
+    let rows = inserted(scene.gate(cancel_of(&scene.tenant, &of, "void")));
+    assert_eq!(
+        rows.iter().map(|a| a.status).collect::<Vec<_>>(),
+        [OrderStatus::Cancelled, OrderStatus::Denied]
+    );
+    assert_eq!(scene.close().open().count(), 0);
 }
 
 #[test]

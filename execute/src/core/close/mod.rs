@@ -16,9 +16,10 @@
 //!   besides becomes due when that BUY is final. A BUY that still waits for the end of the one it replaces is not placed
 //!   any more. A void close is about the one order of the voided fill: what that order filled, once it is final, and
 //!   nothing else. All dues together are never more than is held.
-//! - **When** ([`plan`]). Due shares gather until they are worth `min_close_usdc` or the leader is flat. No more than is
-//!   due is ever sold, however small the remainder. Without market facts, or without any price, it waits until they can be
-//!   had; while the venue refuses it, twice as long each time, up to 16 minutes.
+//! - **When** ([`plan`]). Due shares gather until they are worth `min_close_usdc` or the leader is flat: a due that finds
+//!   everything owed already says so too, and sets the price, and ends with the older ones. No more than is due is ever
+//!   sold, however small the remainder. Without market facts, or without any price, it waits until they can be had; while
+//!   the venue refuses it, twice as long each time, up to 16 minutes.
 //! - **At which price** ([`ladder`]). The sale price of the newest due less `exit_slippage`, and every 30 seconds one step
 //!   lower, until `exit_floor`. There the close rests as a GTD order for an hour at a time, and says so
 //!   ([`Note::ExitFloor`]); where it is too small to rest it is tried again as a FAK, once somebody bids that much.

@@ -255,19 +255,26 @@ fn end_what_is_over(close: &mut Close, view: &View<'_>, ended: &mut Vec<Due>) {
     let is_over =
         |d: &Due| d.awaits.is_empty() && (!d.remaining().is_positive() || (!alive && is_dust(d.remaining())));
     close.end(|d| is_over(d) && d.filled().is_positive(), End::Filled, ended);
-    close.end(|d| is_over(d) && !d.shares.is_positive(), End::Dust, ended);
     // What an attempt may be selling right now is not taken back before that has ended.
     close.end(|d| d.drop_cause.is_some() && (!alive || d.place >= offered), End::Dropped, ended);
-    if alive {
-        return;
+    if !alive {
+        if view.market.ended {
+            close.end(|_| true, End::MarketEnded, ended);
+        }
+        lose_what_left(close, view, ended);
+        // There is nothing any more that could be sold for it.
+        let nothing = is_dust(view.held);
+        close.end(|d| d.awaits.is_empty() && nothing, End::Dust, ended);
     }
-    if view.market.ended {
-        close.end(|_| true, End::MarketEnded, ended);
-    }
-    lose_what_left(close, view, ended);
-    // There is nothing any more that could be sold for it.
-    let nothing = is_dust(view.held);
-    close.end(|d| d.awaits.is_empty() && nothing, End::Dust, ended);
+    end_what_adds_nothing(close, ended);
+}
+
+/// A due of which nothing is due ends with the older ones, which have all that there was: until then it says that the leader
+/// is flat, and at which price to sell.
+fn end_what_adds_nothing(close: &mut Close, ended: &mut Vec<Due>) {
+    let adds = |d: &Due| d.shares.is_positive() || !d.awaits.is_empty();
+    let oldest = close.wanted().find(|d| adds(d)).map(|d| d.place);
+    close.end(|d| !adds(d) && oldest.is_none_or(|oldest| d.place < oldest), End::Dust, ended);
 }
 
 /// Confirmed shares that were missing in two looks have left by another way: what is due beyond the rest is not to be
@@ -288,7 +295,7 @@ fn lose_what_left(close: &mut Close, view: &View<'_>, ended: &mut Vec<Due>) {
         let gone = due.remaining().min(lost);
         lost = lost.minus_or_zero(gone);
         if !gone.is_positive() {
-            break;
+            continue;
         }
         if is_dust(due.remaining().minus_or_zero(gone)) && due.awaits.is_empty() {
             due.ended = Some(End::ExternalClose);
