@@ -460,7 +460,16 @@ fn an_exit_too_small_to_rest_is_tried_again_once_somebody_bids_its_floor() {
     let mut scene = Scene::holding("4");
     let attempt = inserted(scene.gate(scene.tenant.close(1, 1, 1, "0.50"))).remove(0);
     scene.becomes(&attempt, OrderStatus::Cancelled, "0");
+    // That it has come to its floor is told once, whatever is bid.
     scene.pass(300);
+    let nobody = Market { bid: Bid::Nobody, ..Market::default() };
+    let told = scene.turn_with(&nobody).remove(0);
+    assert_eq!(
+        (told.order_type, told.limit_price, told.note),
+        (Some(OrderType::Fak), price("0.35"), Some(Note::ExitFloor))
+    );
+    scene.becomes(&told, OrderStatus::Cancelled, "0");
+    scene.pass(30);
     assert!(lacks(scene.close(), scene.snapshot.now).bid);
     for bid in [Bid::Nobody, Bid::Best(price("0.34"))] {
         assert!(scene.turn_with(&Market { bid, ..Market::default() }).is_empty());
@@ -470,6 +479,15 @@ fn an_exit_too_small_to_rest_is_tried_again_once_somebody_bids_its_floor() {
     let again = scene.turn_with(&bids).remove(0);
     assert_eq!((again.order_type, again.limit_price), (Some(OrderType::Fak), price("0.35")));
     assert_eq!(again.note, Some(Note::ExitFloor));
+    // At other terms it has another floor, of which is told too.
+    scene.becomes(&again, OrderStatus::Cancelled, "0");
+    scene.pass(30);
+    let first = inserted(scene.gate(scene.tenant.close(2, 1, 1, "0.40"))).remove(0);
+    assert_eq!((first.limit_price, first.note), (price("0.38"), None));
+    scene.becomes(&first, OrderStatus::Cancelled, "0");
+    scene.pass(300);
+    let told = scene.turn_with(&nobody).remove(0);
+    assert_eq!((told.limit_price, told.note), (price("0.28"), Some(Note::ExitFloor)));
 }
 
 #[test]

@@ -140,14 +140,15 @@ pub fn turn(
     let is_another = snapshot.condition_of(position).is_some_and(|condition| close.belongs_to(condition));
     let market = if is_another { &unread } else { market };
     let buys = buys(snapshot, position);
-    let selling: Vec<&Attempt> =
-        snapshot.of_position(position.0, &position.1, Side::Sell).filter(|a| !a.is_final).collect();
+    let sales = || snapshot.of_position(position.0, &position.1, Side::Sell);
+    let selling: Vec<&Attempt> = sales().filter(|a| !a.is_final).collect();
     let view = View {
         now: snapshot.now,
         held: snapshot.held(position.0, &position.1),
         unconfirmed: snapshot.unconfirmed.get(position).copied().unwrap_or(Shares::ZERO),
         buys: &buys,
         selling: &selling,
+        at_floor: sales().filter(|a| a.note == Some(Note::ExitFloor)).map(|a| a.created_at).max(),
         market,
     };
     let Plan { mut close, ended, next } = plan(close, &view);

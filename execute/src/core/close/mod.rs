@@ -22,7 +22,8 @@
 //!   the venue refuses it, twice as long each time, up to 16 minutes.
 //! - **At which price** ([`ladder`]). The sale price of the newest due less `exit_slippage`, and every 30 seconds one step
 //!   lower, until `exit_floor`. There the close rests as a GTD order for an hour at a time, and says so
-//!   ([`Note::ExitFloor`]); where it is too small to rest it is tried again as a FAK, once somebody bids that much.
+//!   ([`Note::ExitFloor`]); where it is too small to rest it is tried as a FAK, once in any case so that this is told, and
+//!   again whenever somebody bids that much.
 //!   The steps count from the first attempt at these terms, so a close that could not go before still begins at the top.
 //!   A new due has its own price: what rests is cancelled, and the ladder begins again at the new one.
 //! - **Whose** ([`allot`]). An attempt bears the key of the oldest due. What it filled is allotted to dues oldest first,

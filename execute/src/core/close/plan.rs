@@ -74,6 +74,8 @@ pub struct View<'v> {
     pub buys: &'v Buys,
     /// The SELLs that are alive.
     pub selling: &'v [&'v Attempt],
+    /// When the last attempt was made that said that the price does not go lower.
+    pub at_floor: Option<Timestamp>,
     /// What was read.
     pub market: &'v Market,
 }
@@ -433,13 +435,14 @@ fn sell(
     };
     let rung = ladder.after(now.since(from));
     let rests = rung.is_lowest && shares >= facts.min_shares;
-    // Where it ends and cannot rest it is tried again, but not while nobody bids that much.
+    // Where it ends and cannot rest it is tried again, but not while nobody bids that much: once, so that it is told.
     let nobody = match view.market.bid {
         Bid::Unread => false,
         Bid::Nobody => true,
         Bid::Best(best) => best < rung.limit,
     };
-    if rung.is_lowest && !rests && nobody && close.stepped_at.is_some() {
+    let is_told = close.stepped_at.is_some() && view.at_floor >= close.stepped_at;
+    if rung.is_lowest && !rests && nobody && is_told {
         close.next_look_at = Some(now.plus(STEP));
         return Next::Wait;
     }
