@@ -12,15 +12,20 @@ mod common;
 use std::time::Duration;
 
 use common::{
-    Tenant,
+    Tenant, condition, facts,
     ledger::{Held, LEASE, Ledger, codec, on_both, one, sells, then},
-    price, shares,
+    price,
+    scene::void_of,
+    shares,
 };
 use execute::{
     Keyring, StoreError,
     core::{
         Attempt,
-        close::{Close, End, Note, plan::Market},
+        close::{
+            Close, End, Note,
+            plan::{Market, lacks},
+        },
         gate::{close_of, denial},
     },
     store::Gated,
@@ -44,6 +49,9 @@ on_both! {
     a_dropped_due_sells_nothing,
     a_replacement_that_waits_is_overtaken_by_a_close,
     turns_and_steps_at_once_oversell_nothing,
+    what_is_told_under_another_condition_is_sold_in_its_own_market,
+    a_close_that_stood_under_another_condition_comes_to_its_own,
+    one_transaction_of_two_leaders_is_closed_for_each_of_them,
 }
 
 fn secs(n: u64) -> Duration {
@@ -333,6 +341,123 @@ async fn a_replacement_that_waits_is_overtaken_by_a_close(ledger: Ledger) {
         if !overtaken {
             becomes(&held, bought, OrderStatus::Cancelled, "0").await;
         }
+    }
+}
+
+/// A neg-risk conversion took tokens of several conditions; its row names one of them, here that of market 1.
+fn converted(tenant: &Tenant, fill: u32) -> CloseIntent {
+    let mut close = tenant.close(fill, 1, 1, "0.50");
+    let mut head = tenant.head(1, 2, 2, Side::Sell, fill);
+    let cause = format!("data-api:{}:{}:CONVERSION:1790000000", head.tx.unwrap(), head.asset);
+    head.fill_id = cause.parse().unwrap();
+    head.idempotency_key = IdempotencyKey::of(head.target_id, &head.fill_id);
+    (head.tx, head.condition_id) = (None, condition(1));
+    close.head = head;
+    close
+}
+
+async fn what_is_told_under_another_condition_is_sold_in_its_own_market(ledger: Ledger) {
+    let (tenant, keyring) = one();
+    ledger.add(1, &tenant).await;
+    let mut held = Held::claim(&ledger, 0, "a").await;
+    let buy = held.place(tenant.buy_of(1, 2, 2, 1, "10", "0.60"), &keyring).await;
+    let unconfirmed =
+        Attempt { confirmed_shares: shares("4"), ..then(&buy, OrderStatus::Filled, "10", &held) };
+    held.store.record(&buy, &unconfirmed).await.unwrap();
+    let resting = held.place(tenant.buy_of(1, 2, 2, 2, "10", "0.50"), &keyring).await;
+    let close = converted(&tenant, 3);
+    let gated = gate_one(&mut held, &close, &keyring).await;
+    let [Gated::Owed(due), Gated::Cancelling(buy)] = gated.as_slice() else { panic!("{gated:?}") };
+    assert_eq!((*due, buy.key()), (shares("10"), resting.key()));
+    // It is of its own market, whose facts are still to be read.
+    let row = close_in(&held, &close).await;
+    assert_eq!((row.condition_id, row.dues[0].intent.head.condition_id), (condition(2), condition(2)));
+    assert!(lacks(&row, held.now).facts && row.next_look_at.is_some_and(|at| at <= held.now));
+    // What can still fail need not be in the wallet yet.
+    let market = Market { facts: Some(facts(2)), balance: Some(shares("4")), ..Market::default() };
+    let sale = sells(&held.turns_with(&market, &keyring).await.unwrap()).remove(0);
+    assert_eq!(
+        (sale.status, sale.asset.clone(), sale.condition_id, sale.shares),
+        (OrderStatus::Reserved, close.head.asset.clone(), condition(2), shares("10"))
+    );
+    assert_eq!(close_in(&held, &close).await.short, None);
+    // One at a time, whoever asks: another cause is owed nothing more, and waits for what is alive.
+    let again = gate_one(&mut held, &converted(&tenant, 4), &keyring).await;
+    assert!(sells(&again).iter().all(|row| row.is_final), "{again:?}");
+    becomes(&held, &sale, OrderStatus::Filled, "10").await;
+    becomes(&held, buy, OrderStatus::Cancelled, "0").await;
+    held.turns(&keyring).await;
+    assert!(close_in(&held, &close).await.open().next().is_none());
+}
+
+async fn a_close_that_stood_under_another_condition_comes_to_its_own(ledger: Ledger) {
+    let (tenant, keyring) = one();
+    ledger.add(1, &tenant).await;
+    let mut held = Held::claim(&ledger, 0, "a").await;
+    // Nothing is known of the token when it is told, so its close is kept under the condition that was named.
+    let told = converted(&tenant, 3);
+    let denied = sells(&gate_one(&mut held, &told, &keyring).await).remove(0);
+    assert_eq!(denial(&denied), Some(Denial::SellWithoutPosition));
+    assert_eq!(close_in(&held, &told).await.condition_id, condition(1));
+    let buy = held.place(tenant.buy_of(1, 2, 2, 1, "10", "0.60"), &keyring).await;
+    becomes(&held, &buy, OrderStatus::Filled, "10").await;
+    let mut sale = tenant.close(4, 1, 1, "0.50");
+    (sale.head, sale.facts) = (tenant.head(1, 2, 2, Side::Sell, 4), Some(facts(2)));
+    let sold = sells(&gate_one(&mut held, &sale, &keyring).await).remove(0);
+    assert_eq!((sold.shares, sold.condition_id), (shares("10"), condition(2)));
+    assert_eq!(close_in(&held, &sale).await.condition_id, condition(2));
+    // An attempt that fills nothing is followed by the next: the closer's turn finds the position too.
+    becomes(&held, &sold, OrderStatus::Cancelled, "0").await;
+    held.now = held.now.plus(secs(30));
+    assert_eq!(sells(&held.turns(&keyring).await).remove(0).shares, shares("10"));
+}
+
+async fn one_transaction_of_two_leaders_is_closed_for_each_of_them(ledger: Ledger) {
+    let (tenant, keyring) = one();
+    ledger.add(1, &tenant).await;
+    let mut held = Held::claim(&ledger, 0, "a").await;
+    let mut voids = Vec::new();
+    for leader in [1, 2] {
+        let mut buy = tenant.buy_of(leader, 1, 1, 1, "10", "0.40");
+        buy.allow_both_sides = true;
+        let bought = held.place(buy.clone(), &keyring).await;
+        becomes(&held, &bought, OrderStatus::Filled, "10").await;
+        let mut void = void_of(&tenant, &buy.head);
+        void.head = tenant.head(leader, 1, 1, Side::Sell, 999);
+        void.head.fill_id = format!("void:{}", buy.head.fill_id).parse().unwrap();
+        void.head.idempotency_key = IdempotencyKey::of(void.head.target_id, &void.head.fill_id);
+        void.head.tx = None;
+        voids.push(void);
+    }
+    // Both had one fill id, and so both causes have one.
+    assert_eq!(voids[0].head.fill_id, voids[1].head.fill_id);
+    let gated = held.gate(voids.iter().cloned().map(Into::into).collect(), &keyring).await.unwrap();
+    let sold = sells(&gated);
+    assert_eq!(
+        sold.iter().map(|a| (a.status, a.shares)).collect::<Vec<_>>(),
+        [(OrderStatus::Reserved, shares("10")), (OrderStatus::Reserved, shares("10"))]
+    );
+    assert_ne!(sold[0].target_id, sold[1].target_id);
+    // Rows of before causes were told apart by target: what is in them is not sold again.
+    if let Ledger::Postgres { admin, .. } = &ledger {
+        for table in ["orders", "dues"] {
+            let key = voids[0].head.idempotency_key;
+            let former = format!(
+                "update execution.{table} set natural_key = substr(natural_key, strpos(natural_key, ':') + 1)
+                 where idempotency_key = '{key}'"
+            );
+            let written = sqlx::query(sqlx::AssertSqlSafe(former)).execute(admin).await.unwrap();
+            assert_eq!(written.rows_affected(), 1);
+        }
+    }
+    for void in &voids {
+        let again = gate_one(&mut held, void, &keyring).await;
+        assert!(matches!(again.as_slice(), [Gated::Nothing(_)]), "{again:?}");
+    }
+    for (void, sold) in voids.iter().zip(&sold) {
+        becomes(&held, sold, OrderStatus::Filled, "10").await;
+        held.turns(&keyring).await;
+        assert!(close_in(&held, void).await.open().next().is_none());
     }
 }
 

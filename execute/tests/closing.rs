@@ -23,7 +23,7 @@ use execute::core::{
     gate::{Step, denial},
     snapshot::Grant,
 };
-use schemas::{Denial, OrderStatus, OrderType, Shares, Side};
+use schemas::{Denial, IdempotencyKey, OrderStatus, OrderType, Shares, Side};
 
 // How much is due --------------------------------------------------------------------------------------------------
 
@@ -70,10 +70,122 @@ fn each_close_takes_its_part_of_what_the_others_leave() {
     assert_eq!((first.status, first.shares, first.side), (OrderStatus::Reserved, shares("6"), Side::Sell));
     assert_eq!(scene.gate(scene.tenant.close(9, 1, 2, "0.50")), [Step::Owe(shares("7"))]);
     assert_eq!(scene.gate(scene.tenant.close(10, 1, 1, "0.50")), [Step::Owe(shares("7"))]);
-    // Everything is due: nothing is left for another, and that is told.
-    let told = inserted(scene.gate(scene.tenant.close(11, 1, 1, "0.50"))).remove(0);
-    assert_eq!(denial(&told), Some(Denial::Dust));
+    // Everything is due: nothing is left for another, which is told once the others have ended.
+    let last = scene.tenant.close(11, 1, 1, "0.50");
+    assert_eq!(scene.gate(last.clone()), [Step::Owe(shares("0"))]);
     assert_eq!(scene.alive().len(), 1);
+    scene.becomes(&first, OrderStatus::Filled, "6");
+    let rest = scene.turn().remove(0);
+    assert_eq!(rest.shares, shares("14"));
+    scene.becomes(&rest, OrderStatus::Filled, "14");
+    let told = scene.turn();
+    let told: Vec<_> = told.iter().filter(|a| a.idempotency_key == last.head.idempotency_key).collect();
+    assert_eq!(told.iter().map(|a| denial(a)).collect::<Vec<_>>(), [Some(Denial::Dust)]);
+    assert!(scene.turn().is_empty() && scene.close().open().next().is_none());
+}
+
+/// What is too little to be sold of a close for now: one share at half a dollar.
+fn gathering() -> (Scene, IdempotencyKey) {
+    let mut scene = Scene::holding("20");
+    let mut close = scene.tenant.close(1, 1, 1, "0.50");
+    // The policy sells everything; the leader has still some.
+    close.flat = false;
+    let first = inserted(scene.gate(close)).remove(0);
+    scene.becomes(&first, OrderStatus::Cancelled, "19");
+    scene.pass(60);
+    assert!(scene.turn().is_empty(), "it gathers");
+    (scene, first.idempotency_key)
+}
+
+#[test]
+fn a_flat_leader_is_not_waited_for_though_all_that_is_held_is_due_already() {
+    let (mut scene, key) = gathering();
+    let flat = scene.tenant.close(2, 1, 1, "0.40");
+    let steps = scene.gate(flat.clone());
+    assert_eq!(steps[0], Step::Owe(Shares::ZERO));
+    let sold = inserted(steps).remove(0);
+    // At the price of the last sale.
+    assert_eq!(
+        (sold.idempotency_key, sold.shares, sold.limit_price, sold.is_final),
+        (key, shares("1"), price("0.38"), false)
+    );
+    scene.becomes(&sold, OrderStatus::Cancelled, "0");
+    scene.pass(30);
+    let again = scene.turn().remove(0);
+    assert_eq!((again.shares, again.limit_price), (shares("1"), price("0.36")));
+    scene.becomes(&again, OrderStatus::Filled, "1");
+    let told = scene.turn();
+    assert_eq!(
+        told.iter().map(|a| (a.idempotency_key, denial(a))).collect::<Vec<_>>(),
+        [(flat.head.idempotency_key, Some(Denial::Dust))]
+    );
+    assert!(scene.turn().is_empty());
+    assert_eq!((scene.close().open().count(), scene.close().next_look_at), (0, None));
+}
+
+#[test]
+fn a_tenant_who_asks_for_what_gathers_has_it_sold_at_what_is_bid() {
+    let (mut scene, key) = gathering();
+    let mut manual = scene.tenant.close(2, 1, 1, "0.40");
+    manual.sale_price = None;
+    assert_eq!(scene.gate(manual), [Step::Owe(Shares::ZERO)]);
+    assert!(lacks(scene.close(), scene.snapshot.now).bid);
+    let sold = scene.turn_with(&Market { bid: Bid::Best(price("0.60")), ..Market::default() }).remove(0);
+    assert_eq!(
+        (sold.idempotency_key, sold.shares, sold.limit_price, sold.is_final),
+        (key, shares("1"), price("0.57"), false)
+    );
+}
+
+#[test]
+fn a_sale_of_which_nothing_is_due_sets_the_price_of_what_rests() {
+    let mut scene = Scene::holding("20");
+    let first = inserted(scene.gate(scene.tenant.close(1, 1, 1, "0.50"))).remove(0);
+    scene.becomes(&first, OrderStatus::Cancelled, "0");
+    scene.pass(300);
+    let rests = scene.turn().remove(0);
+    scene.becomes(&rests, OrderStatus::Open, "0");
+    let steps = scene.gate(scene.tenant.close(2, 1, 2, "0.40"));
+    assert_eq!(cancelled(&steps), [(first.idempotency_key, "repriced".to_owned())]);
+    assert!(inserted(steps).is_empty());
+    scene.becomes(&rests, OrderStatus::Cancelled, "0");
+    let next = scene.turn().remove(0);
+    assert_eq!((next.limit_price, next.shares), (price("0.38"), shares("20")));
+}
+
+#[test]
+fn what_adds_nothing_ends_with_the_others_however_they_end() {
+    let look = Market { balance: Some(Shares::ZERO), ..Market::default() };
+    for (market, told) in [
+        (look, [(OrderStatus::Cancelled, "external_close"), (OrderStatus::Denied, "dust")]),
+        (
+            Market { ended: true, ..Market::default() },
+            [(OrderStatus::Cancelled, "market_ended"), (OrderStatus::Cancelled, "market_ended")],
+        ),
+    ] {
+        let (mut scene, _) = gathering();
+        scene.gate(scene.tenant.close(2, 1, 1, "0.40"));
+        let sold = scene.alive()[0].clone();
+        scene.becomes(&sold, OrderStatus::Cancelled, "0");
+        let mut rows = scene.turn_with(&market);
+        scene.pass(60);
+        rows.extend(scene.turn_with(&market));
+        let rows: Vec<_> = rows.iter().map(|a| (a.status, a.reason.as_deref().unwrap())).collect();
+        assert_eq!(rows, told);
+        assert_eq!((scene.close().open().count(), scene.close().next_look_at), (0, None));
+    }
+    // One whose sale is taken back leaves nothing behind that would wait for ever.
+    let (mut scene, key) = gathering();
+    let mut other = scene.tenant.close(2, 1, 2, "0.40");
+    other.flat = false;
+    scene.gate(other);
+    let of = scene.due(key).intent.head.clone();
+    let rows = inserted(scene.gate(cancel_of(&scene.tenant, &of, "void")));
+    assert_eq!(
+        rows.iter().map(|a| a.status).collect::<Vec<_>>(),
+        [OrderStatus::Cancelled, OrderStatus::Denied]
+    );
+    assert_eq!(scene.close().open().count(), 0);
 }
 
 #[test]
@@ -209,6 +321,58 @@ fn a_voided_buy_that_waits_for_the_one_it_replaces_is_not_placed() {
     assert_eq!((denied.side, denial(&denied)), (Side::Buy, Some(Denial::Superseded)));
 }
 
+#[test]
+fn what_was_written_before_causes_were_told_apart_by_target_is_not_taken_again() {
+    let mut scene = Scene::holding("30");
+    let head = scene.tenant.buy(2, "10", "0.40").head;
+    let void = void_of(&scene.tenant, &head);
+    let former = format!("{}#0", void.head.fill_id);
+    // It was denied: there was no such order. By then there is one, and it has filled.
+    let denied = inserted(scene.gate(void.clone())).remove(0);
+    assert_eq!(denial(&denied), Some(Denial::SellWithoutPosition));
+    assert_ne!(denied.natural_key, former);
+    scene.snapshot.named.get_mut(&denied.key()).unwrap().natural_key.clone_from(&former);
+    let buy = scene.buy(2, "10");
+    scene.becomes(&buy, OrderStatus::Filled, "10");
+    assert!(matches!(scene.gate(void.clone()).as_slice(), [Step::Nothing(_)]));
+    // Another target's row of that name is not this one's.
+    let mut other = scene.snapshot.named.remove(&denied.key()).unwrap();
+    other.target_id = scene.tenant.head(2, 1, 1, Side::Sell, 9).target_id;
+    other.idempotency_key = IdempotencyKey::of(other.target_id, &void.head.fill_id);
+    scene.snapshot.named.insert(other.key(), other);
+    assert_eq!(inserted(scene.gate(void.clone())).remove(0).shares, shares("10"));
+    // It is due, under its former name.
+    scene.snapshot.named.retain(|_, a| a.side == Side::Buy);
+    scene.snapshot.known_dues.iter_mut().for_each(|(_, natural)| natural.clone_from(&former));
+    assert!(matches!(scene.gate(void).as_slice(), [Step::Nothing(_)]));
+}
+
+#[test]
+fn a_close_that_names_another_condition_is_about_its_position() {
+    let mut scene = Scene::holding("20");
+    let mut close = scene.tenant.close(9, 1, 1, "0.50");
+    close.head.condition_id = common::condition(2);
+    close.facts = Some(common::facts(2));
+    assert_eq!(scene.gate(close), [Step::Owe(shares("20"))], "facts of another market say nothing of it");
+    assert_eq!(scene.close().condition_id, common::condition(1));
+    assert!(lacks(scene.close(), scene.snapshot.now).facts);
+    let read = Market { facts: Some(common::facts(1)), ..Market::default() };
+    let sold = scene.turn_with(&read).remove(0);
+    assert_eq!((sold.shares, sold.condition_id), (shares("20"), common::condition(1)));
+}
+
+#[test]
+fn what_was_read_for_a_close_under_another_condition_does_not_end_it() {
+    let mut scene = Scene::holding("20");
+    assert_eq!(scene.gate(scene.tenant.close(9, 1, 20, "0.50")), [Step::Owe(shares("1"))]);
+    let position = scene.position();
+    scene.snapshot.closes.get_mut(&position).unwrap().condition_id = common::condition(2);
+    // The other market has ended: this one has not.
+    let other = Market { ended: true, facts: Some(common::facts(2)), ..Market::default() };
+    assert!(scene.turn_with(&other).is_empty());
+    assert_eq!((scene.close().condition_id, owed_now(&scene)), (common::condition(1), shares("1")));
+}
+
 // When, and at which price -----------------------------------------------------------------------------------------
 
 #[test]
@@ -296,7 +460,16 @@ fn an_exit_too_small_to_rest_is_tried_again_once_somebody_bids_its_floor() {
     let mut scene = Scene::holding("4");
     let attempt = inserted(scene.gate(scene.tenant.close(1, 1, 1, "0.50"))).remove(0);
     scene.becomes(&attempt, OrderStatus::Cancelled, "0");
+    // That it has come to its floor is told once, whatever is bid.
     scene.pass(300);
+    let nobody = Market { bid: Bid::Nobody, ..Market::default() };
+    let told = scene.turn_with(&nobody).remove(0);
+    assert_eq!(
+        (told.order_type, told.limit_price, told.note),
+        (Some(OrderType::Fak), price("0.35"), Some(Note::ExitFloor))
+    );
+    scene.becomes(&told, OrderStatus::Cancelled, "0");
+    scene.pass(30);
     assert!(lacks(scene.close(), scene.snapshot.now).bid);
     for bid in [Bid::Nobody, Bid::Best(price("0.34"))] {
         assert!(scene.turn_with(&Market { bid, ..Market::default() }).is_empty());
@@ -306,6 +479,15 @@ fn an_exit_too_small_to_rest_is_tried_again_once_somebody_bids_its_floor() {
     let again = scene.turn_with(&bids).remove(0);
     assert_eq!((again.order_type, again.limit_price), (Some(OrderType::Fak), price("0.35")));
     assert_eq!(again.note, Some(Note::ExitFloor));
+    // At other terms it has another floor, of which is told too.
+    scene.becomes(&again, OrderStatus::Cancelled, "0");
+    scene.pass(30);
+    let first = inserted(scene.gate(scene.tenant.close(2, 1, 1, "0.40"))).remove(0);
+    assert_eq!((first.limit_price, first.note), (price("0.38"), None));
+    scene.becomes(&first, OrderStatus::Cancelled, "0");
+    scene.pass(300);
+    let told = scene.turn_with(&nobody).remove(0);
+    assert_eq!((told.limit_price, told.note), (price("0.28"), Some(Note::ExitFloor)));
 }
 
 #[test]

@@ -98,8 +98,11 @@ async fn a_token_bought_under_one_id_and_sold_under_another_is_one_position_unde
         batch.tokens.mark(marked(1, Some(300_000), 10));
     })
     .await;
-    let told: Vec<_> =
-        shown(all.clone()).await.into_iter().map(|row| (row.asset, row.bought, row.sold)).collect();
+    let told: Vec<_> = shown(all.clone())
+        .await
+        .into_iter()
+        .map(|row| (row.asset, row.traded.bought, row.traded.sold))
+        .collect();
     let (zero, four, ten) = (Shares::ZERO, Shares::from_units(4), Shares::from_units(10));
     let three = Shares::from_units(3);
     assert_eq!(told, [(asset(1), ten, zero), (asset(2), zero, four), (asset(8), three, zero)]);
@@ -109,7 +112,7 @@ async fn a_token_bought_under_one_id_and_sold_under_another_is_one_position_unde
     assert_eq!(rows.iter().map(|row| row.asset.clone()).collect::<Vec<_>>(), [asset(2), asset(8)]);
     assert_eq!((rows[0].also.clone(), rows[1].also.len()), (vec![asset(1)], 0));
     let pnl = rows[0].pnl();
-    assert_eq!((rows[0].bought, rows[0].sold, pnl.held), (ten, four, Shares::from_units(6)));
+    assert_eq!((rows[0].traded.bought, rows[0].traded.sold, pnl.held), (ten, four, Shares::from_units(6)));
     assert_eq!((pnl.cost, pnl.realised), (Usdc::from_micro(2_400_000), Usdc::ZERO));
     // 6 shares that cost $2.40, at 0.30: as long as nobody has looked at the new id, the former's price counts.
     assert_eq!(pnl.unrealised, Some(Usdc::from_micro(-600_000)));
@@ -152,4 +155,36 @@ async fn a_token_bought_under_one_id_and_sold_under_another_is_one_position_unde
             .await
             .unwrap();
     assert_eq!(of_b, [(asset(1).to_string(), "winner".to_owned())]);
+}
+
+/// 10 shares bought for $4 and sold for $5; then 10 are bought for $8.
+#[tokio::test]
+async fn what_is_bought_later_leaves_what_was_won_as_it_was() {
+    let connections = database().await;
+    let a = add_tenant(&connections, 1).await;
+    let store = PgStore::connect(&connections).await.unwrap();
+    let pool = connections.pool(Role::AppUser, 1).await.unwrap();
+    let at_price =
+        |state: &OrderState, price: &str| OrderState { limit: price.parse().unwrap(), ..state.clone() };
+    // The sale's second attempt is later than the purchase: it is of what was held before.
+    let rows = [
+        later(&at_price(&order(a, 1, 10), "0.40"), OrderStatus::Filled, 10),
+        later(&at_price(&sale(a, 2, 0, 10), "0.50"), OrderStatus::Cancelled, 4),
+        later(&at_price(&order(a, 3, 10), "0.80"), OrderStatus::Filled, 10),
+        later(&at_price(&sale(a, 2, 5, 6), "0.50"), OrderStatus::Filled, 6),
+    ];
+    let mut batch = Batch::default();
+    for state in rows {
+        let copy = (state.billing_account_id, state.idempotency_key);
+        batch.orders.entry(copy).or_default().take(state);
+    }
+    store.apply(&batch).await.unwrap();
+    let mut as_a = begin_as(&pool, a.user).await.unwrap();
+    let filter = PositionFilter { closed_too: true, ..PositionFilter::default() };
+    let shown = positions(&mut as_a, a.account, &filter, None, 10).await.unwrap();
+    let pnl = shown[0].pnl();
+    assert_eq!(
+        (pnl.held, pnl.cost, pnl.realised),
+        (Shares::from_units(10), Usdc::from_units(8), Usdc::from_units(1))
+    );
 }

@@ -151,13 +151,19 @@ pub struct Attempt {
 /// The `send_until` of SELLs: a SELL is never too old (`behaviour.md` 4).
 pub const NEVER_TOO_OLD: Timestamp = Timestamp::from_micros(i64::MAX);
 
-/// What makes two intents one, whatever named their fill: the fill's natural key, or the cause of a close, with the
-/// revision of the decision (an amended SELL is a close of its own under the same key).
+/// What makes two intents one, whatever named their fill: the fill's natural key, or the target with the cause of a close;
+/// with the revision of the decision (an amended SELL is a close of its own under the same key). A cause need not name whose
+/// it is: two leaders may be in one transaction, and each of their fills may be voided.
 pub fn natural_key(head: &IntentHead) -> String {
     match head.tx {
         Some(tx) => format!("{}:{tx}:{}:{}#{}", head.wallet, head.asset, head.side, head.revision),
-        None => format!("{}#{}", head.fill_id, head.revision),
+        None => format!("{}:{}#{}", head.target_id, head.fill_id, head.revision),
     }
+}
+
+/// The name of a cause in rows that were written before it held the target.
+fn former_natural_key(head: &IntentHead) -> Option<String> {
+    head.tx.is_none().then(|| format!("{}#{}", head.fill_id, head.revision))
 }
 
 impl Attempt {
@@ -168,6 +174,13 @@ impl Attempt {
             idempotency_key: self.idempotency_key,
             attempt: self.attempt,
         }
+    }
+
+    /// Whether it was written for this fill or cause, under whichever of its names.
+    pub fn is_of(&self, head: &IntentHead) -> bool {
+        self.natural_key == natural_key(head)
+            || (self.idempotency_key == head.idempotency_key
+                && former_natural_key(head).is_some_and(|former| self.natural_key == former))
     }
 
     /// What it counts against the caps: all of it until its end is known, then what it came to

@@ -121,7 +121,8 @@ pub struct Wanted {
     pub keys: BTreeSet<(BillingAccountId, IdempotencyKey)>,
     /// The natural keys whose attempts are asked for.
     pub naturals: BTreeSet<(BillingAccountId, String)>,
-    /// The positions whose closes are asked for, with what is alive of them; in the order in which they are locked.
+    /// The positions whose closes are asked for, with what is held and alive of them whatever their condition; in the order
+    /// in which they are locked.
     pub closes: BTreeSet<CloseName>,
     /// Tokens that go on under another id: carried there before anything is read.
     pub migrations: Vec<Migration>,
@@ -245,7 +246,7 @@ pub fn gate(
 pub(super) fn is_taken(snapshot: &Snapshot, head: &IntentHead) -> bool {
     let natural = natural_key(head);
     let key = DueKey { key: head.idempotency_key, revision: head.revision };
-    snapshot.named.values().any(|a| a.natural_key == natural)
+    snapshot.named.values().any(|a| a.is_of(head))
         || snapshot.known_dues.iter().any(|(name, known)| *name == key || *known == natural)
 }
 

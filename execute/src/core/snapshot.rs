@@ -150,7 +150,7 @@ pub struct Snapshot {
     pub day: Usdc,
     /// The orders of the last hour.
     pub hour: i64,
-    /// Positions in the conditions that the batch names.
+    /// Positions in the conditions that the batch names, and those that its closes are about.
     pub positions: BTreeMap<(TargetId, AssetId), Position>,
     /// What is alive in the conditions that the batch names.
     pub standing: BTreeMap<(TargetId, AssetId), Standing>,
@@ -217,6 +217,13 @@ impl Snapshot {
     /// The id under which a position stands: its token's, or the one as which that goes on.
     pub fn current(&self, target: TargetId, asset: &AssetId) -> AssetId {
         self.links.get(&(target, asset.clone())).unwrap_or(asset).clone()
+    }
+
+    /// The condition of a position: its own, else that of its orders. An intent may name another one: a neg-risk conversion
+    /// is told under one condition and takes tokens of several.
+    pub fn condition_of(&self, (target, asset): &(TargetId, AssetId)) -> Option<ConditionId> {
+        let held = self.positions.get(&(*target, asset.clone())).map(|p| p.condition_id);
+        held.or_else(|| self.of_position(*target, asset, Side::Buy).next().map(|a| a.condition_id))
     }
 
     /// Adds an attempt to what is alive, and to nothing else.

@@ -3,7 +3,7 @@
 
 use schemas::{
     AssetId, Denial, OrderStatus, Price, Shares, Side, TargetId,
-    events::{CancelIntent, CloseIntent, IntentHead, MigrateIntent},
+    events::{CancelIntent, CloseIntent, IntentHead, MarketFacts, MigrateIntent},
 };
 
 use super::{
@@ -13,7 +13,7 @@ use super::{
     close::{
         Close, CloseName, Due, End, Note, STEP,
         due::{self, Admitted, Bought, Buys},
-        plan::{Market, Next, Plan, Sale, View, plan},
+        plan::{Market, Next, Plan, Sale, View, plan, traded},
     },
     gate::{
         Line, NotLoaded, Sign, Step, ask_cancel, build_or_reject, close_of, ended, is_taken, last_of,
@@ -37,8 +37,12 @@ pub fn gate_close(
     }
     let position = (head.target_id, snapshot.current(head.target_id, &head.asset));
     let name = CloseName { asset: position.1.clone(), ..close_of(head) };
+    let condition = snapshot.condition_of(&position).unwrap_or(head.condition_id);
     let known = snapshot.closes.get(&position).cloned();
-    let mut close = known.unwrap_or_else(|| Close::new(name, head.condition_id, partition, snapshot.now));
+    let mut close = known.unwrap_or_else(|| Close::new(name, condition, partition, snapshot.now));
+    close.belongs_to(condition);
+    let intent = &about(intent, &close);
+    let head = &intent.head;
     let (held, buys) = (snapshot.held(position.0, &position.1), buys(snapshot, &position));
     let cancels = match due::admit(&mut close, intent, held, &buys, snapshot.now) {
         Admitted::Due(cancels) => cancels,
@@ -64,6 +68,17 @@ pub fn gate_close(
     snapshot.closes.insert(position.clone(), close);
     steps.extend(turn(snapshot, &position, &Market::default(), partition, keys)?);
     Ok(steps)
+}
+
+/// A close intent of a position in its own condition. Facts of another market say nothing of it: its own are read as if none
+/// had come.
+fn about(intent: &CloseIntent, close: &Close) -> CloseIntent {
+    let mut intent = intent.clone();
+    intent.head.condition_id = close.condition_id;
+    let of_it =
+        |facts: &MarketFacts| facts.condition_id == close.condition_id || traded(close, facts).is_some();
+    intent.facts = intent.facts.filter(of_it);
+    intent
 }
 
 /// A cancel that names a close: what is due of it and not sold is dropped. `None` where it names none.
@@ -120,16 +135,20 @@ pub fn turn(
     partition: i32,
     keys: &dyn Sign,
 ) -> Result<Vec<Step>, NotLoaded> {
-    let Some(close) = snapshot.closes.get(position).cloned() else { return Ok(Vec::new()) };
+    let Some(mut close) = snapshot.closes.get(position).cloned() else { return Ok(Vec::new()) };
+    let unread = Market::default();
+    let is_another = snapshot.condition_of(position).is_some_and(|condition| close.belongs_to(condition));
+    let market = if is_another { &unread } else { market };
     let buys = buys(snapshot, position);
-    let selling: Vec<&Attempt> =
-        snapshot.of_position(position.0, &position.1, Side::Sell).filter(|a| !a.is_final).collect();
+    let sales = || snapshot.of_position(position.0, &position.1, Side::Sell);
+    let selling: Vec<&Attempt> = sales().filter(|a| !a.is_final).collect();
     let view = View {
         now: snapshot.now,
         held: snapshot.held(position.0, &position.1),
         unconfirmed: snapshot.unconfirmed.get(position).copied().unwrap_or(Shares::ZERO),
         buys: &buys,
         selling: &selling,
+        at_floor: sales().filter(|a| a.note == Some(Note::ExitFloor)).map(|a| a.created_at).max(),
         market,
     };
     let Plan { mut close, ended, next } = plan(close, &view);

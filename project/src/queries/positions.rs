@@ -2,14 +2,14 @@
 
 use futures_util::TryStreamExt;
 use schemas::{
-    Address, AssetId, BillingAccountId, ConditionId, Mode, Price, Shares, TargetId, TargetRowId, Timestamp,
-    Usdc,
+    Address, AssetId, BillingAccountId, ConditionId, Mode, Price, Shares, Side, TargetId, TargetRowId,
+    Timestamp, Usdc,
 };
 use sqlx::{PgConnection, Row, postgres::PgRow};
 
 use super::{QueryError, Where};
 use crate::{
-    core::pnl::{Pnl, Traded, Worth},
+    core::pnl::{Pnl, Trade, Traded, Worth},
     pg::Tz,
 };
 
@@ -56,14 +56,8 @@ pub struct PositionRow {
     pub market: ConditionId,
     /// Whether real money moves.
     pub mode: Mode,
-    /// Shares bought.
-    pub bought: Shares,
-    /// What they cost, without fees.
-    pub bought_usdc: Usdc,
-    /// Shares sold.
-    pub sold: Shares,
-    /// What they brought, without fees.
-    pub sold_usdc: Usdc,
+    /// What was bought and sold.
+    pub traded: Traded,
     /// Fees paid on both.
     pub fees: Usdc,
     /// What is known of its token.
@@ -75,13 +69,12 @@ pub struct PositionRow {
 impl PositionRow {
     /// Shares held.
     pub const fn held(&self) -> Shares {
-        self.bought.minus_or_zero(self.sold)
+        self.traded.bought.minus_or_zero(self.traded.sold)
     }
 
     /// What it won or lost so far.
     pub fn pnl(&self) -> Pnl {
-        let Self { bought, bought_usdc, sold, sold_usdc, .. } = *self;
-        Pnl::of(Traded { bought, bought_usdc, sold, sold_usdc }, self.worth)
+        Pnl::of(self.traded, self.worth)
     }
 
     /// Where it stands in the list.
@@ -100,6 +93,12 @@ impl PositionRow {
                 also.push(id.parse()?);
             }
         }
+        let (shares, usdc): (Vec<i64>, Vec<i64>) = (row.try_get("shares")?, row.try_get("usdc")?);
+        let trades = shares.into_iter().zip(usdc).map(|(shares, usdc)| Trade {
+            side: if shares < 0 { Side::Sell } else { Side::Buy },
+            shares: Shares::from_micro(shares.saturating_abs()),
+            usdc: Usdc::from_micro(usdc),
+        });
         Ok(Self {
             target: TargetId::from_uuid(row.try_get("target_id")?),
             target_row: TargetRowId::from_uuid(row.try_get("target_row_id")?),
@@ -108,10 +107,7 @@ impl PositionRow {
             also,
             market: text("market_id")?.parse()?,
             mode: text("mode")?.parse()?,
-            bought: Shares::from_micro(micro("bought")?),
-            bought_usdc: Usdc::from_micro(micro("bought_usdc")?),
-            sold: Shares::from_micro(micro("sold")?),
-            sold_usdc: Usdc::from_micro(micro("sold_usdc")?),
+            traded: Traded::of(trades),
             fees: Usdc::from_micro(micro("fees")?),
             worth: Worth {
                 per_share: row.try_get::<Option<i64>, _>("per_share")?.map(Usdc::from_micro),
@@ -123,9 +119,15 @@ impl PositionRow {
     }
 }
 
-macro_rules! sum {
-    ($column:literal, $side:literal) => {
-        concat!("(coalesce(sum(", $column, ") filter (where side = '", $side, "'), 0) * 1000000)::bigint")
+/// Of the copies of a position, in the order in which they were first ordered: a sale sells what was bought before that. Those
+/// of one moment are in the order of their fills.
+macro_rules! each {
+    ($amount:literal) => {
+        concat!(
+            "array_agg(((",
+            $amount,
+            ") * 1000000)::bigint order by created_at, observed_at, side, idempotency_key)"
+        )
     };
 }
 
@@ -137,14 +139,10 @@ const POSITIONS: &str = concat!(
     "select f.target_id, f.target_wallet, coalesce(i.current_asset, f.asset) as asset,
          coalesce(i.ids, array[f.asset]) as ids, f.mode, max(market_id) as market_id, max(changed_at) as changed_at,
          (array_agg(target_row_id order by created_at desc, idempotency_key desc))[1] as target_row_id, ",
-    sum!("filled_shares", "BUY"),
-    " as bought, ",
-    sum!("filled_usdc", "BUY"),
-    " as bought_usdc, ",
-    sum!("filled_shares", "SELL"),
-    " as sold, ",
-    sum!("filled_usdc", "SELL"),
-    " as sold_usdc, (sum(fees_usdc) * 1000000)::bigint as fees
+    each!("case side when 'BUY' then filled_shares else -filled_shares end"),
+    " as shares, ",
+    each!("filled_usdc"),
+    " as usdc, (sum(fees_usdc) * 1000000)::bigint as fees
      from poly_copy_trade_fills f left join poly_token_ids i using (target_wallet, asset)"
 );
 

@@ -16,12 +16,14 @@
 //!   besides becomes due when that BUY is final. A BUY that still waits for the end of the one it replaces is not placed
 //!   any more. A void close is about the one order of the voided fill: what that order filled, once it is final, and
 //!   nothing else. All dues together are never more than is held.
-//! - **When** ([`plan`]). Due shares gather until they are worth `min_close_usdc` or the leader is flat. No more than is
-//!   due is ever sold, however small the remainder. Without market facts, or without any price, it waits until they can be
-//!   had; while the venue refuses it, twice as long each time, up to 16 minutes.
+//! - **When** ([`plan`]). Due shares gather until they are worth `min_close_usdc` or the leader is flat: a due that finds
+//!   everything owed already says so too, and sets the price, and ends with the older ones. No more than is due is ever
+//!   sold, however small the remainder. Without market facts, or without any price, it waits until they can be had; while
+//!   the venue refuses it, twice as long each time, up to 16 minutes.
 //! - **At which price** ([`ladder`]). The sale price of the newest due less `exit_slippage`, and every 30 seconds one step
 //!   lower, until `exit_floor`. There the close rests as a GTD order for an hour at a time, and says so
-//!   ([`Note::ExitFloor`]); where it is too small to rest it is tried again as a FAK, once somebody bids that much.
+//!   ([`Note::ExitFloor`]); where it is too small to rest it is tried as a FAK, once in any case so that this is told, and
+//!   again whenever somebody bids that much.
 //!   The steps count from the first attempt at these terms, so a close that could not go before still begins at the top.
 //!   A new due has its own price: what rests is cancelled, and the ladder begins again at the new one.
 //! - **Whose** ([`allot`]). An attempt bears the key of the oldest due. What it filled is allotted to dues oldest first,
@@ -29,6 +31,8 @@
 //!   twice counts once, and a trade that fails later goes back to the due it came from.
 //! - **One at a time.** The next attempt exists only when none of the position's SELLs is alive, so the fills of all of
 //!   them are known, and it asks for no more than is still due.
+//! - **In which market.** In that of the position's own condition, whatever the intent names: a neg-risk conversion is told
+//!   under one condition and takes tokens of several. Facts of another market are read again as if none had come.
 //! - **Under which id** ([`carried`]). Under the one that its market trades. Of a position that has gone on under another id
 //!   no more is offered than the wallet holds under the traded one, since the venue moves each wallet in its own time; what
 //!   its market does not trade under any id that is known waits, and is missed by nobody.
@@ -174,6 +178,16 @@ impl Close {
             also: Vec::new(),
             dues: Vec::new(),
         }
+    }
+
+    /// Its position is found to be of this condition; whether it stood under another. What was read of that says nothing.
+    pub fn belongs_to(&mut self, condition: ConditionId) -> bool {
+        let is_another = self.condition_id != condition;
+        if is_another {
+            self.condition_id = condition;
+            self.facts = None;
+        }
+        is_another
     }
 
     /// What is due and not ended, oldest first.

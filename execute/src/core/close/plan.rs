@@ -74,6 +74,8 @@ pub struct View<'v> {
     pub buys: &'v Buys,
     /// The SELLs that are alive.
     pub selling: &'v [&'v Attempt],
+    /// When the last attempt was made that said that the price does not go lower.
+    pub at_floor: Option<Timestamp>,
     /// What was read.
     pub market: &'v Market,
 }
@@ -255,19 +257,26 @@ fn end_what_is_over(close: &mut Close, view: &View<'_>, ended: &mut Vec<Due>) {
     let is_over =
         |d: &Due| d.awaits.is_empty() && (!d.remaining().is_positive() || (!alive && is_dust(d.remaining())));
     close.end(|d| is_over(d) && d.filled().is_positive(), End::Filled, ended);
-    close.end(|d| is_over(d) && !d.shares.is_positive(), End::Dust, ended);
     // What an attempt may be selling right now is not taken back before that has ended.
     close.end(|d| d.drop_cause.is_some() && (!alive || d.place >= offered), End::Dropped, ended);
-    if alive {
-        return;
+    if !alive {
+        if view.market.ended {
+            close.end(|_| true, End::MarketEnded, ended);
+        }
+        lose_what_left(close, view, ended);
+        // There is nothing any more that could be sold for it.
+        let nothing = is_dust(view.held);
+        close.end(|d| d.awaits.is_empty() && nothing, End::Dust, ended);
     }
-    if view.market.ended {
-        close.end(|_| true, End::MarketEnded, ended);
-    }
-    lose_what_left(close, view, ended);
-    // There is nothing any more that could be sold for it.
-    let nothing = is_dust(view.held);
-    close.end(|d| d.awaits.is_empty() && nothing, End::Dust, ended);
+    end_what_adds_nothing(close, ended);
+}
+
+/// A due of which nothing is due ends with the older ones, which have all that there was: until then it says that the leader
+/// is flat, and at which price to sell.
+fn end_what_adds_nothing(close: &mut Close, ended: &mut Vec<Due>) {
+    let adds = |d: &Due| d.shares.is_positive() || !d.awaits.is_empty();
+    let oldest = close.wanted().find(|d| adds(d)).map(|d| d.place);
+    close.end(|d| !adds(d) && oldest.is_none_or(|oldest| d.place < oldest), End::Dust, ended);
 }
 
 /// Confirmed shares that were missing in two looks have left by another way: what is due beyond the rest is not to be
@@ -288,7 +297,7 @@ fn lose_what_left(close: &mut Close, view: &View<'_>, ended: &mut Vec<Due>) {
         let gone = due.remaining().min(lost);
         lost = lost.minus_or_zero(gone);
         if !gone.is_positive() {
-            break;
+            continue;
         }
         if is_dust(due.remaining().minus_or_zero(gone)) && due.awaits.is_empty() {
             due.ended = Some(End::ExternalClose);
@@ -426,13 +435,14 @@ fn sell(
     };
     let rung = ladder.after(now.since(from));
     let rests = rung.is_lowest && shares >= facts.min_shares;
-    // Where it ends and cannot rest it is tried again, but not while nobody bids that much.
+    // Where it ends and cannot rest it is tried again, but not while nobody bids that much: once, so that it is told.
     let nobody = match view.market.bid {
         Bid::Unread => false,
         Bid::Nobody => true,
         Bid::Best(best) => best < rung.limit,
     };
-    if rung.is_lowest && !rests && nobody && close.stepped_at.is_some() {
+    let is_told = close.stepped_at.is_some() && view.at_floor >= close.stepped_at;
+    if rung.is_lowest && !rests && nobody && is_told {
         close.next_look_at = Some(now.plus(STEP));
         return Next::Wait;
     }

@@ -67,9 +67,11 @@ impl State {
             }
         }
         for ((of, in_mode, target, asset), position) in &self.positions {
-            if *of == account
-                && *in_mode == mode
-                && wanted.conditions.contains(&(account, position.condition_id))
+            let name =
+                CloseName { billing_account_id: account, mode, target_id: *target, asset: asset.clone() };
+            if (*of, *in_mode) == (account, mode)
+                && (wanted.conditions.contains(&(account, position.condition_id))
+                    || wanted.closes.contains(&name))
             {
                 snapshot.positions.insert((*target, asset.clone()), *position);
             }

@@ -237,6 +237,7 @@ async fn put(db: &mut PgConnection, closes: &[&Close]) -> Result<(), StoreError>
     sqlx::query(
         "insert into execution.closes select * from jsonb_populate_recordset(null::execution.closes, $1)
          on conflict (billing_account_id, mode, target_id, asset) do update set
+             condition_id = excluded.condition_id,
              counted = excluded.counted, offered = excluded.offered, terms = excluded.terms,
              stepped_at = excluded.stepped_at, found_price = excluded.found_price, facts = excluded.facts,
              not_before = excluded.not_before, denied = excluded.denied, refused = excluded.refused,

@@ -138,24 +138,26 @@ macro_rules! ledger {
     };
 }
 const LEDGER: &str = ledger!();
-/// The same for a batch that is about closes too: what is alive of their positions, and what their wallets need not show
-/// yet.
+/// The same for a batch that is about closes too: what is held and alive of their positions, and what their wallets need not
+/// show yet. By name: the condition that an intent names need not be its position's.
 const LEDGER_OF_CLOSES: &str = concat!(
     ledger!(),
     "
     union all
+    select to_jsonb(p) || '{\"kind\": \"position\"}' from execution.positions p
+    join unnest($11::uuid[], $12::text[], $13::uuid[], $14::text[]) w(account, mode, target, asset)
+        on p.billing_account_id = w.account and p.mode = w.mode and p.target_id = w.target and p.asset = w.asset
+    union all
     select jsonb_build_object('kind', 'named', 'order', to_jsonb(o)) from execution.orders o
-    join unnest($3::uuid[], $4::text[]) w(account, condition)
-        on o.billing_account_id = w.account and o.condition_id = w.condition
-    where not o.is_final and (o.billing_account_id, o.mode, o.target_id, o.held_as) in
-        (select * from unnest($11::uuid[], $12::text[], $13::uuid[], $14::text[]))
+    join unnest($11::uuid[], $12::text[], $13::uuid[], $14::text[]) w(account, mode, target, asset)
+        on o.billing_account_id = w.account and o.mode = w.mode and o.target_id = w.target and o.held_as = w.asset
+    where not o.is_final
     union all
     select jsonb_build_object('kind', 'unconfirmed', 'billing_account_id', o.billing_account_id, 'mode', o.mode,
         'target_id', o.target_id, 'asset', o.held_as, 'shares', sum(o.filled_shares - o.confirmed_shares)::bigint)
-    from execution.orders o join unnest($3::uuid[], $4::text[]) w(account, condition)
-        on o.billing_account_id = w.account and o.condition_id = w.condition
-    where o.side = 'BUY' and o.confirmed_shares < o.filled_shares and (o.billing_account_id, o.mode, o.target_id, o.held_as)
-        in (select * from unnest($11::uuid[], $12::text[], $13::uuid[], $14::text[]))
+    from execution.orders o join unnest($11::uuid[], $12::text[], $13::uuid[], $14::text[]) w(account, mode, target, asset)
+        on o.billing_account_id = w.account and o.mode = w.mode and o.target_id = w.target and o.held_as = w.asset
+    where o.side = 'BUY' and o.confirmed_shares < o.filled_shares
     group by o.billing_account_id, o.mode, o.target_id, o.held_as"
 );
 
