@@ -33,7 +33,7 @@ macro_rules! page {
 }
 
 /// Every migration, in order. A released page never changes.
-pub(crate) const PAGES: [Page; 11] = [
+pub(crate) const PAGES: [Page; 12] = [
     page!(1, "0001_accounts", projection: false),
     page!(2, "0002_execution", projection: false),
     page!(3, "0003_projection", projection: true),
@@ -45,6 +45,7 @@ pub(crate) const PAGES: [Page; 11] = [
     page!(9, "0009_paper", projection: false),
     page!(10, "0010_carried", projection: false),
     page!(11, "0011_token_ids", projection: true),
+    page!(12, "0012_late", projection: false),
 ];
 
 /// Why a database is not as this program needs it.
@@ -156,5 +157,23 @@ pub async fn check_version(database: impl PgExecutor<'_>) -> Result<(), MigrateE
         std::cmp::Ordering::Less => Err(MigrateError::NotMigrated { found, needed }),
         std::cmp::Ordering::Equal => Ok(()),
         std::cmp::Ordering::Greater => Err(MigrateError::NewerThanProgram { found, known: needed }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_of_migrations_is_run_in_its_order() {
+        let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations")).unwrap();
+        let mut names: Vec<String> = files
+            .map(|file| file.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        let run: Vec<String> = PAGES.iter().map(|page| page.name.to_owned()).collect();
+        assert_eq!(run, names);
+        let versions: Vec<i64> = PAGES.iter().map(|page| page.version).collect();
+        assert!(versions.iter().zip(1..).all(|(version, n)| *version == n), "{versions:?}");
     }
 }
