@@ -8,6 +8,7 @@
 //! | [`mod@close`] | what a close sells, when, and at which price (`behaviour.md` 4) |
 //! | [`build`] | the order that an authorised intent is |
 //! | [`gate`] | what the gate writes for each intent |
+//! | [`place`] | for a BUY, and for what it replaces |
 //! | [`turn`] | what it writes for each close, when there is something to be done for it |
 //! | [`mod@transition`] | what an event makes of an attempt (`behaviour.md` 6) |
 //! | [`diagnosis`] | why an order was refused |
@@ -23,6 +24,7 @@ pub mod diagnosis;
 pub mod fills;
 pub mod follow;
 pub mod gate;
+pub mod place;
 pub mod position;
 pub mod snapshot;
 pub mod transition;
