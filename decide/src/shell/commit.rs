@@ -74,8 +74,11 @@ impl Shell {
                 return Ok(());
             }
             pending = next.transpose()?.unwrap_or_default();
-            // A partition that restores takes those records again.
+            // A partition that restores takes those records again. The others' are not read another time.
             pending.retain(|p| self.running(p.partition).is_some());
+            if pending.is_empty() {
+                pending = self.stage(&mut waiting)?;
+            }
         }
         Ok(())
     }
