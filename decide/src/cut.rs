@@ -12,7 +12,7 @@
 //! A datum is a record's value without its frame.
 
 use bytes::Bytes;
-use eventlog::{Offset, Stored};
+use eventlog::{Offset, Stored, letter};
 use schemas::{
     Hash32,
     codec::{Codec, CodecError},
@@ -67,7 +67,7 @@ pub struct Unreadable {
 impl Unreadable {
     /// The dead letter of a record.
     pub fn letter(&self, topic: Topic, partition: i32, offset: Offset, at: schemas::Timestamp) -> DeadLetter {
-        DeadLetter {
+        letter::fit(DeadLetter {
             topic: topic.name().into(),
             partition,
             offset: offset.0,
@@ -77,7 +77,7 @@ impl Unreadable {
             key: self.key.clone(),
             value: self.value.clone(),
             observed_at: at,
-        }
+        })
     }
 }
 

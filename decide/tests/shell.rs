@@ -288,6 +288,34 @@ async fn what_cannot_be_read_is_a_dead_letter_and_stops_nothing() {
     decider.stop(&rig).await;
 }
 
+#[tokio::test]
+async fn the_letter_of_a_record_fits_into_the_log_however_large_the_record() {
+    let rig = Rig::new(false);
+    let decider = rig.start(7);
+    let w = wallet(1);
+    // As much as the broker takes of anybody.
+    let large =
+        Record { key: None, value: Some(vec![1; 9_000_000].into()), headers: Vec::new(), timestamp: T0 };
+    rig.put(vec![
+        (Topic::Targets, w, input(&rig.codec, w, &target(1, 1, defaults(Sizing::MinBet)))),
+        (Topic::Fills, w, input(&rig.codec, w, &snapshot(1, &[]))),
+        (Topic::Fills, w, large),
+        (Topic::Fills, w, input(&rig.codec, w, &fill(1, 1, Side::Buy, "25", "0.40", 0))),
+    ])
+    .await;
+    rig.settle().await;
+    let report = rig.check().await;
+    assert_eq!((report.decisions, report.skipped), (1, 1));
+    let contents = rig.log.contents();
+    let record = &contents[&TopicPartition::new(Topic::DeadLetters, 0)][0].record;
+    let value = record.value.as_ref().unwrap();
+    assert!(value.len() < 8 << 20, "{} bytes", value.len());
+    let DeadLettersEvent::DeadLetter(letter) = rig.codec.decode(value).unwrap() else { panic!() };
+    assert_eq!((letter.topic.as_str(), letter.offset, letter.value), ("fills", 1, None));
+    assert!(letter.reason.contains("9000000 bytes"), "{}", letter.reason);
+    decider.stop(&rig).await;
+}
+
 /// What one owner decides who is never disturbed, from the same records in the same order.
 async fn undisturbed(
     records: &[(Topic, Address, Record)],

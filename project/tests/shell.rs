@@ -385,6 +385,26 @@ async fn a_record_that_the_database_cannot_hold_is_a_dead_letter_and_its_neighbo
 }
 
 #[tokio::test]
+async fn the_letter_of_a_record_fits_into_the_log_however_large_the_record() {
+    let (connections, a, _, store) = setup().await;
+    let log = log(1);
+    let mut large = garbage(Topic::Orders, 0);
+    // As much as the broker takes of anybody.
+    large.record.value = Some(vec![1; 9_000_000].into());
+    append(&log, vec![large, order_record(0, &order(a, 1, 5))]).await;
+    let running = Running::start(ports(&log, Arc::new(store.clone())));
+    caught_up(&log, &store).await;
+    running.finish().await;
+    assert_eq!(count(&connections, "poly_copy_trade_fills").await, 1);
+    let letters = letters(&log).await;
+    assert_eq!(
+        (letters.len(), letters[0].key.as_deref(), letters[0].value.as_deref()),
+        (1, Some(&b"junk"[..]), None)
+    );
+    assert!(letters[0].reason.contains("9000000 bytes"), "{}", letters[0].reason);
+}
+
+#[tokio::test]
 async fn an_offset_of_another_log_stops_the_stage_and_names_the_remedy() {
     let (_connections, a, _, store) = setup().await;
     let first = log(1);

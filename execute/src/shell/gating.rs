@@ -14,6 +14,7 @@ use std::{
 use eventlog::{
     Append, Offset, Stored, Written,
     event::record,
+    letter,
     position::{self, StoredOffset},
 };
 use runtime::Stop;
@@ -296,7 +297,7 @@ async fn bury(
     tracing::error!(at = %stored.at, offset = %stored.offset, code, %reason, "an intent cannot be read");
     stage.board.trouble(code);
     let now = stage.clock.now();
-    let letter = DeadLetter {
+    let letter = letter::fit(DeadLetter {
         topic: stored.at.topic.name().to_owned(),
         partition: stored.at.partition,
         offset: stored.offset.0,
@@ -306,8 +307,8 @@ async fn bury(
         key: stored.record.key.clone(),
         value: stored.record.value.clone(),
         observed_at: now,
-    };
-    let key = String::from_utf8_lossy(stored.record.key.as_deref().unwrap_or_default()).into_owned();
+    });
+    let key = String::from_utf8_lossy(letter.key.as_deref().unwrap_or_default()).into_owned();
     let (record, _) = record(&stage.codec, &key, &letter, now, None)?;
     let to = stage.log.manifest().place(Topic::DeadLetters, key.as_bytes());
     match stage.log.append(vec![Append { to, record }]).await {

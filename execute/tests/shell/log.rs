@@ -47,6 +47,22 @@ async fn what_cannot_be_read_goes_to_dead_letters_and_stops_nothing() {
 }
 
 #[tokio::test]
+async fn the_letter_of_an_intent_fits_into_the_log_however_large_the_record() {
+    let (world, tenant) = one();
+    let executor = world.start();
+    // As much as the broker takes of anybody.
+    world.publish_raw(&tenant.account.to_string(), Some(&vec![1; 9_000_000])).await;
+    let good = tenant.buy(1, "10", "0.50");
+    world.publish(good.clone()).await;
+    world.until("the good one rests", SOON, || world.status(key(&good)) == Some(OrderStatus::Open)).await;
+    let [letter] = &world.letters()[..] else { panic!("{} letters", world.letters().len()) };
+    assert_eq!((letter.code.as_str(), letter.value.as_deref()), ("record_not_framed", None));
+    assert!(letter.reason.contains("9000000 bytes"), "{}", letter.reason);
+    executor.stop(&world).await;
+    world.check();
+}
+
+#[tokio::test]
 async fn events_are_published_once_for_certain_whatever_the_log_answers() {
     let (world, tenant) = one();
     let executor = world.start();
