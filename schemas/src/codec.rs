@@ -220,6 +220,11 @@ pub fn unframe(value: &[u8]) -> Result<(SchemaId, &[u8]), CodecError> {
     }
 }
 
+/// The hash of a value that has no known schema: over its bytes as they are.
+pub fn raw_hash(value: &[u8]) -> Hash32 {
+    keccak256(&[b"raw", value])
+}
+
 /// Where schemas of unknown ids are looked up: a registry.
 pub trait SchemaSource: fmt::Debug + Send + Sync {
     /// The schema of that id, if there is one. May take as long as a request: it is asked once per id.
@@ -412,10 +417,16 @@ impl Codec {
     /// The hash of a framed value's content; of the bytes as they are where it has no known schema, so that
     /// every record of a log has one.
     pub fn content_hash(&self, value: &[u8]) -> Hash32 {
-        match self.writer_of(value) {
-            Ok((schema, datum)) => schema.content_hash(datum),
-            Err(_) => keccak256(&[b"raw", value]),
-        }
+        self.known_content_hash(value).unwrap_or_else(|_| raw_hash(value))
+    }
+
+    /// The same, of a value whose schema is known.
+    ///
+    /// # Errors
+    /// It is not framed, or its schema is not known here: then others may have another hash of it.
+    pub fn known_content_hash(&self, value: &[u8]) -> Result<Hash32, CodecError> {
+        let (schema, datum) = self.writer_of(value)?;
+        Ok(schema.content_hash(datum))
     }
 
     fn writer_of<'v>(&self, value: &'v [u8]) -> Result<(Arc<WriterSchema>, &'v [u8]), CodecError> {
