@@ -2,7 +2,14 @@
 //! partitions that move. Whatever happens, there is one chain, and replaying it gives the same bytes.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use decide::{
     DecideError,
@@ -22,7 +29,7 @@ use eventlog::{
 use runtime::{Board, Chance, Stop, VirtualClock};
 use schemas::{
     Address, Outcome, Side, Sizing,
-    codec::Codec,
+    codec::{Codec, FIRST_BUNDLED_ID, SchemaId, SchemaSource, released},
     events::{DeadLettersEvent, DecisionsEvent, IntentsEvent},
     topics::{Topic, partition_of_wallet},
 };
@@ -313,6 +320,87 @@ async fn the_letter_of_a_record_fits_into_the_log_however_large_the_record() {
     let DeadLettersEvent::DeadLetter(letter) = rig.codec.decode(value).unwrap() else { panic!() };
     assert_eq!((letter.topic.as_str(), letter.offset, letter.value), ("fills", 1, None));
     assert!(letter.reason.contains("9000000 bytes"), "{}", letter.reason);
+    decider.stop(&rig).await;
+}
+
+/// A registry that answers once it is told to.
+#[derive(Debug, Default)]
+struct Sleepy {
+    awake: AtomicBool,
+    schema: String,
+}
+
+impl SchemaSource for Sleepy {
+    fn schema(&self, _: SchemaId) -> Result<Option<String>, String> {
+        if self.awake.load(Ordering::SeqCst) { Ok(Some(self.schema.clone())) } else { Err("asleep".into()) }
+    }
+}
+
+/// A value under another schema id, as a newer program or one with a registry writes it.
+fn under(id: u32, value: &[u8]) -> Vec<u8> {
+    [&[0], &id.to_be_bytes()[..], &value[5..]].concat()
+}
+
+/// The newest schema of a record.
+fn schema_of(name: &str) -> String {
+    released()
+        .unwrap()
+        .into_iter()
+        .filter(|r| r.name == name)
+        .max_by_key(|r| r.version)
+        .unwrap()
+        .json
+        .to_owned()
+}
+
+#[tokio::test]
+async fn a_fill_of_a_newer_program_stops_the_stage_and_is_decided_by_that() {
+    const LATER: u32 = FIRST_BUNDLED_ID + 9_999;
+    let rig = Rig::new(false);
+    let decider = rig.start(7);
+    let w = wallet(1);
+    let mut newer = input(&rig.codec, w, &fill(1, 1, Side::Buy, "25", "0.40", 0));
+    newer.value = newer.value.map(|value| under(LATER, &value).into());
+    rig.put(vec![
+        (Topic::Targets, w, input(&rig.codec, w, &target(1, 1, defaults(Sizing::MinBet)))),
+        (Topic::Fills, w, input(&rig.codec, w, &snapshot(1, &[]))),
+        (Topic::Fills, w, newer),
+    ])
+    .await;
+    rig.pass(500).await;
+    assert!(decider.task.is_finished());
+    assert_eq!(decider.task.await.unwrap().unwrap_err().code(), "record_schema_newer");
+    // Upgraded.
+    rig.codec.learn(SchemaId(LATER), &schema_of("Fill")).unwrap();
+    rig.pass(11_000).await;
+    let decider = rig.start(8);
+    rig.settle().await;
+    let report = rig.check().await;
+    assert_eq!((report.decisions, report.skipped), (1, 0));
+    decider.stop(&rig).await;
+}
+
+#[tokio::test]
+async fn a_fill_whose_schema_the_registry_does_not_tell_now_is_waited_for() {
+    let rig = Rig::new(false);
+    let registry = Arc::new(Sleepy { schema: schema_of("Fill"), ..Sleepy::default() });
+    rig.codec.ask(registry.clone());
+    let decider = rig.start(7);
+    let w = wallet(1);
+    let mut of_registry = input(&rig.codec, w, &fill(1, 1, Side::Buy, "25", "0.40", 0));
+    of_registry.value = of_registry.value.map(|value| under(77, &value).into());
+    rig.put(vec![
+        (Topic::Targets, w, input(&rig.codec, w, &target(1, 1, defaults(Sizing::MinBet)))),
+        (Topic::Fills, w, input(&rig.codec, w, &snapshot(1, &[]))),
+        (Topic::Fills, w, of_registry),
+    ])
+    .await;
+    rig.pass(15_000).await;
+    assert!(rig.board.figures().troubles["decide_join"] > 0);
+    registry.awake.store(true, Ordering::SeqCst);
+    rig.settle().await;
+    let report = rig.check().await;
+    assert_eq!((report.decisions, report.skipped), (1, 0));
     decider.stop(&rig).await;
 }
 

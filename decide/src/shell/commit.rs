@@ -11,7 +11,7 @@ use std::{
 use eventlog::{Append, LogError, Member, Offset, Polled, Stored, TopicPartition, Written};
 use runtime::signals;
 use schemas::{
-    codec::Codec,
+    codec::{Codec, CodecError},
     topics::{Topic, partition_of},
 };
 
@@ -95,7 +95,7 @@ impl Shell {
                 *batch = Batch::default();
                 continue;
             };
-            let slices = slices(&codec, core, batch, &mut room);
+            let slices = slices(&codec, core, batch, &mut room)?;
             if slices.iter().all(|s| s.from == s.until) {
                 continue;
             }
@@ -194,9 +194,10 @@ impl Shell {
                     }
                 }
                 self.uncertain = true;
+                let e = DecideError::from(e);
                 self.trouble("commit", &e);
                 if !e.is_transient() {
-                    return Err(e.into());
+                    return Err(e);
                 }
             }
         }
@@ -286,7 +287,7 @@ fn sort(records: Vec<Stored>, waiting: &mut Waiting) {
 }
 
 /// As much of a batch as fits into a transaction, as what a cut takes, from where the chain stands.
-fn slices(codec: &Codec, core: &Core, batch: &mut Batch, room: &mut usize) -> [Slice; 3] {
+fn slices(codec: &Codec, core: &Core, batch: &mut Batch, room: &mut usize) -> Result<[Slice; 3], CodecError> {
     let mut slices = core.nothing();
     for (slice, records) in slices.iter_mut().zip(batch) {
         while *room > 0 {
@@ -297,8 +298,8 @@ fn slices(codec: &Codec, core: &Core, batch: &mut Batch, room: &mut usize) -> [S
             // What a record may ask for: a decision and an intent for every follower.
             *room = room.saturating_sub(core.weight(&stored));
             slice.until = stored.offset.next();
-            slice.inputs.extend(read(codec, &stored, false));
+            slice.inputs.extend(read(codec, &stored, false)?);
         }
     }
-    slices
+    Ok(slices)
 }

@@ -176,6 +176,7 @@ impl Gating {
                 }
                 Err(Trouble::Letter { code, reason }) => bury(stage, stored, code, reason).await?,
                 Err(Trouble::Store(error)) => return Err(error.into()),
+                Err(Trouble::Reader(error)) => return Err(error.into()),
             }
         }
         let to = StoredOffset {
@@ -277,12 +278,20 @@ impl Gating {
 }
 
 enum Trouble {
-    Letter { code: &'static str, reason: String },
+    Letter {
+        code: &'static str,
+        reason: String,
+    },
     Store(StoreError),
+    /// The intent may be as good as any: what it asks for must not be passed over.
+    Reader(CodecError),
 }
 
 impl From<CodecError> for Trouble {
     fn from(error: CodecError) -> Self {
+        if error.is_of_reader() {
+            return Self::Reader(error);
+        }
         Self::Letter { code: error.code(), reason: error.to_string() }
     }
 }
