@@ -67,6 +67,16 @@ impl Rig {
         Self { log, clock, codec: Codec::bundled().unwrap(), board: Board::new() }
     }
 
+    /// The same log, with figures of its own.
+    fn same(&self) -> Self {
+        Self {
+            log: self.log.clone(),
+            clock: self.clock.clone(),
+            codec: self.codec.clone(),
+            board: Board::new(),
+        }
+    }
+
     fn start(&self, seed: u64) -> Running {
         self.start_with(seed, options())
     }
@@ -402,6 +412,42 @@ async fn a_fill_whose_schema_the_registry_does_not_tell_now_is_waited_for() {
     let report = rig.check().await;
     assert_eq!((report.decisions, report.skipped), (1, 0));
     decider.stop(&rig).await;
+}
+
+/// A cut that cannot be read now is no foreign one: whoever went on without it would begin another chain.
+#[tokio::test]
+async fn a_cut_whose_schema_the_registry_does_not_tell_now_is_waited_for() {
+    for of_newer in [false, true] {
+        let rig = Rig::new(true);
+        // Its writer had ids of a registry, or was a newer program.
+        let id = if of_newer { FIRST_BUNDLED_ID + 9_999 } else { 77 };
+        let writer = Rig { codec: Codec::bundled().unwrap(), ..rig.same() };
+        writer.codec.write_as("Cut", SchemaId(id), &schema_of("Cut")).unwrap();
+        let records = history(&rig.codec, 141, 60);
+        let decider = writer.start_with(1, Options { snapshot_every: u64::MAX / 4, ..options() });
+        rig.put(records[..40].to_vec()).await;
+        writer.settle().await;
+        decider.kill();
+        rig.pass(11_000).await;
+        let registry = Arc::new(Sleepy { schema: schema_of("Cut"), ..Sleepy::default() });
+        if !of_newer {
+            rig.codec.ask(registry.clone());
+        }
+        let decider = rig.start(2);
+        rig.put(records[40..].to_vec()).await;
+        rig.pass(2_000).await;
+        if of_newer {
+            assert!(decider.task.is_finished());
+            assert_eq!(decider.task.await.unwrap().unwrap_err().code(), "record_schema_newer");
+            continue;
+        }
+        assert!(rig.board.figures().troubles["decide_restore"] > 0);
+        registry.awake.store(true, Ordering::SeqCst);
+        rig.settle().await;
+        let report = rig.check().await;
+        assert_eq!(report.foreign_records, 0);
+        decider.stop(&rig).await;
+    }
 }
 
 /// What one owner decides who is never disturbed, from the same records in the same order.

@@ -218,7 +218,6 @@ impl Shell {
         };
         let Some(core) = self.running(p.partition) else { return Ok(()) };
         let head = *core.head();
-        core.keep(&p.staged, offset, end)?;
         // Whatever lies between our cuts but a marker may be a cut that somebody else wrote first.
         if self.somebody_else_wrote(p.partition, &head, offset).await? {
             metrics::counter!(signals::FOREIGN_CUT).increment(1);
@@ -233,8 +232,12 @@ impl Shell {
             self.parts.remove(&p.partition);
             return self.take_over(member, p.partition, None).await;
         }
+        // Kept only now: where it could not be said what lies there, the chain is read again from before this cut.
         if let Some(part) = self.parts.get_mut(&p.partition) {
             part.cuts += 1;
+            if let Phase::Running(core) = &mut part.phase {
+                core.keep(&p.staged, offset, end)?;
+            }
         }
         self.tell(&p.staged);
         Ok(())
@@ -261,6 +264,7 @@ impl Shell {
             for stored in records.iter().filter(|r| r.offset < ours) {
                 between += 1;
                 chain.push(&self.ports.codec, stored);
+                chain.check()?;
                 if chain.next() > head.number + 1 {
                     return Ok(true);
                 }
