@@ -13,7 +13,7 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use eventlog::{Append, Log, LogError, Record, Written, event};
+use eventlog::{Append, Log, LogError, Record, Written, event, letter};
 use project::{
     Connections, MigrateError, Role, check_version,
     pg::{Tz, is_away},
@@ -309,7 +309,7 @@ fn refuse(ports: &Ports, row: &Pending, code: &'static str, reason: String) -> R
     tracing::error!(code, reason, row = %row.id, "an outbox row is not published");
     metrics::counter!(signals::DEAD_LETTER, "stage" => STAGE, "topic" => row.topic.name()).increment(1);
     ports.board.trouble("dead_letter");
-    let letter = DeadLetter {
+    let letter = letter::fit(DeadLetter {
         topic: row.topic.name().to_owned(),
         // It never stood in the log.
         partition: -1,
@@ -320,7 +320,9 @@ fn refuse(ports: &Ports, row: &Pending, code: &'static str, reason: String) -> R
         key: Some(row.key.clone().into()),
         value: Some(row.value.clone().into()),
         observed_at: ports.clock.now(),
-    };
-    let (record, _) = event::record(&ports.codec, &row.key, &letter, letter.observed_at, None)?;
-    Ok(Append { to: ports.log.manifest().place(Topic::DeadLetters, row.key.as_bytes()), record })
+    });
+    let (mut record, _) = event::record(&ports.codec, "", &letter, letter.observed_at, None)?;
+    record.key = letter.key;
+    let to = ports.log.manifest().place(Topic::DeadLetters, record.key.as_deref().unwrap_or_default());
+    Ok(Append { to, record })
 }

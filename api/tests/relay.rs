@@ -151,9 +151,12 @@ async fn a_row_that_speaks_for_another_account_is_a_dead_letter() {
         codec.encode(&state).unwrap().value.to_vec()
     };
     let mut as_a = project::pg::begin_as(accounts.pool(), a.user).await.unwrap();
-    for (number, value) in
-        (0_u128..).zip([halt(Some(b.account)), halt(None), b"\0\x50\x4d\0\x01junk".to_vec()])
-    {
+    for (number, value) in (0_u128..).zip([
+        halt(Some(b.account)),
+        halt(None),
+        b"\0\x50\x4d\0\x01junk".to_vec(),
+        vec![1; 9_000_000],
+    ]) {
         sqlx::query(
             "insert into api_outbox (id, billing_account_id, topic, key, subject, revision, value, created_at)
              values ($1, $2, 'controls', $2::text, $1::text, 1, $3, 'epoch')",
@@ -168,7 +171,7 @@ async fn a_row_that_speaks_for_another_account_is_a_dead_letter() {
     as_a.commit().await.unwrap();
     accounts.control_set(a, schemas::ControlKind::Pause, true, "own", None).await.unwrap();
     let ports = setup.relay().await;
-    assert_eq!(publish(&ports, 10).await.unwrap(), 4);
+    assert_eq!(publish(&ports, 10).await.unwrap(), 5);
     assert_eq!(setup.controls().await.len(), 1, "its own pause, and nothing else");
     let mut codes = Vec::new();
     for stored in setup
@@ -183,12 +186,17 @@ async fn a_row_that_speaks_for_another_account_is_a_dead_letter() {
             panic!("no letter");
         };
         assert_eq!((letter.topic.as_str(), letter.reader.as_str()), ("controls", "relay"));
+        // More than the log takes, with what a letter says beside it.
+        assert_eq!(letter.value.is_none(), letter.code == "record_not_framed", "{}", letter.reason);
         codes.push(letter.code);
     }
     codes.sort_unstable();
-    assert_eq!(codes, ["outbox_row_forged", "outbox_row_forged", "record_of_another_topic"]);
+    assert_eq!(
+        codes,
+        ["outbox_row_forged", "outbox_row_forged", "record_not_framed", "record_of_another_topic"]
+    );
     assert_eq!(waiting(&setup).await, 0);
-    assert_eq!(ports.board.figures().troubles.get("dead_letter"), Some(&3));
+    assert_eq!(ports.board.figures().troubles.get("dead_letter"), Some(&4));
 }
 
 #[tokio::test]

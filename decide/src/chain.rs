@@ -64,6 +64,8 @@ pub struct Chain {
     open: Option<Block>,
     foreign: u64,
     foreign_cuts: u64,
+    /// What was lacking to read a record: it may be the next cut.
+    lacks: Option<CodecError>,
 }
 
 impl Chain {
@@ -74,7 +76,7 @@ impl Chain {
 
     /// From the cut after the one of that number and hash.
     pub const fn after(number: i64, hash: Hash32) -> Self {
-        Self { next: number + 1, previous: hash, open: None, foreign: 0, foreign_cuts: 0 }
+        Self { next: number + 1, previous: hash, open: None, foreign: 0, foreign_cuts: 0, lacks: None }
     }
 
     /// Takes the next record. Answers a cut once its last decision was taken.
@@ -111,7 +113,10 @@ impl Chain {
                 open.end = offset.next();
             }
             Err(CodecError::WrongTopic { name, .. }) if name == "Gap" => return None,
-            Err(_) => {
+            Err(error) => {
+                if error.is_of_reader() {
+                    self.lacks.get_or_insert(error);
+                }
                 self.foreign += 1;
                 return None;
             }
@@ -121,6 +126,15 @@ impl Chain {
             .as_ref()
             .is_some_and(|open| open.decisions.len() >= usize::try_from(open.cut.decisions).unwrap_or(0));
         if whole { self.open.take() } else { None }
+    }
+
+    /// Whether everything could be read so far, or was nobody's to read.
+    ///
+    /// # Errors
+    /// What this program lacked ([`CodecError::is_of_reader`]). Where the chain stands is not known, and nothing may be
+    /// written behind it.
+    pub fn check(&self) -> Result<(), CodecError> {
+        self.lacks.clone().map_or(Ok(()), Err)
     }
 
     /// The number of the next cut.

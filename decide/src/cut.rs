@@ -12,7 +12,7 @@
 //! A datum is a record's value without its frame.
 
 use bytes::Bytes;
-use eventlog::{Offset, Stored};
+use eventlog::{Offset, Stored, letter};
 use schemas::{
     Hash32,
     codec::{Codec, CodecError},
@@ -67,7 +67,7 @@ pub struct Unreadable {
 impl Unreadable {
     /// The dead letter of a record.
     pub fn letter(&self, topic: Topic, partition: i32, offset: Offset, at: schemas::Timestamp) -> DeadLetter {
-        DeadLetter {
+        letter::fit(DeadLetter {
             topic: topic.name().into(),
             partition,
             offset: offset.0,
@@ -77,7 +77,7 @@ impl Unreadable {
             key: self.key.clone(),
             value: self.value.clone(),
             observed_at: at,
-        }
+        })
     }
 }
 
@@ -88,10 +88,13 @@ fn raw_content(value: Option<&Bytes>) -> Hash32 {
 /// Reads a record of an input topic. `None`: a gap of an imported log, which stands for no record.
 ///
 /// `skipped`: the cut that took the record could not read it, whatever this reader knows by now.
-pub fn read(codec: &Codec, stored: &Stored, skipped: bool) -> Option<Input> {
+///
+/// # Errors
+/// What this program lacks to read it ([`CodecError::is_of_reader`]): it must not be skipped.
+pub fn read(codec: &Codec, stored: &Stored, skipped: bool) -> Result<Option<Input>, CodecError> {
     let value = stored.record.value.as_ref();
     let unreadable = |code, reason| {
-        Some(Input {
+        Ok(Some(Input {
             offset: stored.offset,
             content: raw_content(value),
             event: Read::Unreadable(Unreadable {
@@ -100,7 +103,7 @@ pub fn read(codec: &Codec, stored: &Stored, skipped: bool) -> Option<Input> {
                 key: stored.record.key.clone(),
                 value: value.cloned(),
             }),
-        })
+        }))
     };
     let Some(bytes) = value else {
         return unreadable("record_without_value", "the record has no value".into());
@@ -114,8 +117,9 @@ pub fn read(codec: &Codec, stored: &Stored, skipped: bool) -> Option<Input> {
         _ => codec.decode(bytes).map(|e| Read::Fills(Box::new(e))),
     };
     match event {
-        Ok(event) => Some(Input { offset: stored.offset, content: codec.content_hash(bytes), event }),
-        Err(CodecError::WrongTopic { name, .. }) if name == "Gap" => None,
+        Ok(event) => Ok(Some(Input { offset: stored.offset, content: codec.content_hash(bytes), event })),
+        Err(CodecError::WrongTopic { name, .. }) if name == "Gap" => Ok(None),
+        Err(e) if e.is_of_reader() => Err(e),
         Err(e) => unreadable(e.code(), e.to_string()),
     }
 }

@@ -9,7 +9,8 @@ pub enum DecideError {
     /// The log did not answer as it must.
     #[error(transparent)]
     Log(#[from] LogError),
-    /// A record of our own cannot be written: a bug.
+    /// A record of a newer program, or one whose schema the registry did not tell; or one of our own that cannot be
+    /// written: a bug.
     #[error(transparent)]
     Codec(#[from] CodecError),
     /// A cut of the chain was decided under a version that this program does not have.
@@ -72,6 +73,15 @@ impl DecideError {
             Self::ChainBroken { .. } => "chain_broken",
             Self::NotReproduced { .. } => "decision_not_reproduced",
             Self::NotTogether { .. } => "partitions_not_together",
+        }
+    }
+
+    /// Whether the same call may succeed later.
+    pub const fn is_transient(&self) -> bool {
+        match self {
+            Self::Log(e) => e.is_transient(),
+            Self::Codec(e) => e.is_transient(),
+            _ => false,
         }
     }
 }

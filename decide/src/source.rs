@@ -4,11 +4,14 @@ use std::collections::VecDeque;
 
 use eventlog::{Log, LogError, Offset, Stored, TopicPartition};
 use schemas::{
-    codec::Codec,
+    codec::{Codec, CodecError},
     events::{Cut, Taken},
 };
 
-use crate::cut::{INPUTS, Slice, read};
+use crate::{
+    DecideError,
+    cut::{INPUTS, Slice, read},
+};
 
 /// Records read at a time.
 const CHUNK: usize = 500;
@@ -43,12 +46,16 @@ impl Source {
     /// What the next cut takes. The inner error says why its ranges do not follow from the log.
     ///
     /// # Errors
-    /// A log that does not answer: the same call may be made again.
-    pub async fn batch(&mut self, log: &dyn Log, cut: &Cut) -> Result<Result<[Slice; 3], String>, LogError> {
+    /// A log that does not answer, or a record that this program lacks something to read: the same call may be made again.
+    pub async fn batch(
+        &mut self,
+        log: &dyn Log,
+        cut: &Cut,
+    ) -> Result<Result<[Slice; 3], String>, DecideError> {
         if cut.taken.len() != INPUTS.len() {
             return Ok(Err(format!("it takes from {} topics instead of 3", cut.taken.len())));
         }
-        // First read what is needed of all three, so that a log that fails in between loses nothing.
+        // First read what is needed of all three, so that what fails in between loses nothing.
         for (cursor, taken) in self.cursors.iter_mut().zip(&cut.taken) {
             if let Err(why) = cursor.fetch(log, taken).await? {
                 return Ok(Err(why));
@@ -56,7 +63,10 @@ impl Source {
         }
         let mut slices = [Offset::ZERO; 3].map(Slice::nothing);
         for ((slice, cursor), taken) in slices.iter_mut().zip(&mut self.cursors).zip(&cut.taken) {
-            *slice = cursor.take(&self.codec, taken);
+            *slice = cursor.slice(&self.codec, taken)?;
+        }
+        for (cursor, slice) in self.cursors.iter_mut().zip(&slices) {
+            cursor.pass(slice.until);
         }
         Ok(Ok(slices))
     }
@@ -91,14 +101,21 @@ impl Cursor {
         }
     }
 
-    fn take(&mut self, codec: &Codec, taken: &Taken) -> Slice {
+    /// What a range holds.
+    fn slice(&self, codec: &Codec, taken: &Taken) -> Result<Slice, CodecError> {
         let mut slice = Slice { from: Offset(taken.from), until: Offset(taken.until), inputs: Vec::new() };
-        while self.ahead.front().is_some_and(|s| s.offset.0 < taken.until) {
-            let Some(stored) = self.ahead.pop_front() else { break };
+        for stored in self.ahead.iter().take_while(|s| s.offset < slice.until) {
             let skipped = taken.skipped.contains(&stored.offset.0);
-            slice.inputs.extend(read(codec, &stored, skipped));
+            slice.inputs.extend(read(codec, stored, skipped)?);
         }
-        self.next = slice.until;
-        slice
+        Ok(slice)
+    }
+
+    /// Goes on behind a range.
+    fn pass(&mut self, until: Offset) {
+        while self.ahead.front().is_some_and(|s| s.offset < until) {
+            self.ahead.pop_front();
+        }
+        self.next = until;
     }
 }

@@ -67,7 +67,7 @@ fn recorded(codec: &Codec) -> String {
             let i = INPUTS.iter().position(|t| t == topic).unwrap();
             let at = TopicPartition::new(*topic, 0);
             let stored = Stored { at, offset: Offset(ends[i]), record: record.clone() };
-            slices[i].inputs.extend(read(codec, &stored, false));
+            slices[i].inputs.extend(read(codec, &stored, false).unwrap());
             ends[i] += 1;
             slices[i].until = Offset(ends[i]);
             lines.push(line(*topic, record));

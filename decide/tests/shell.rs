@@ -2,7 +2,14 @@
 //! partitions that move. Whatever happens, there is one chain, and replaying it gives the same bytes.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use decide::{
     DecideError,
@@ -22,13 +29,14 @@ use eventlog::{
 use runtime::{Board, Chance, Stop, VirtualClock};
 use schemas::{
     Address, Outcome, Side, Sizing,
-    codec::Codec,
+    codec::{Codec, FIRST_BUNDLED_ID, SchemaId, SchemaSource, released},
     events::{DeadLettersEvent, DecisionsEvent, IntentsEvent},
     topics::{Topic, partition_of_wallet},
 };
 use tokio::task::JoinHandle;
 
-const PARTITIONS: i32 = 3;
+/// So many that each wallet of [`history`] has one of its own.
+const PARTITIONS: i32 = 5;
 
 /// A log, a clock, and whoever decides on them.
 struct Rig {
@@ -57,6 +65,16 @@ impl Rig {
         let shared = Arc::new(clock.clone());
         let log = MemoryLog::create(&expected, options, shared, &Chance::seeded(1)).unwrap();
         Self { log, clock, codec: Codec::bundled().unwrap(), board: Board::new() }
+    }
+
+    /// The same log, with figures of its own.
+    fn same(&self) -> Self {
+        Self {
+            log: self.log.clone(),
+            clock: self.clock.clone(),
+            codec: self.codec.clone(),
+            board: Board::new(),
+        }
     }
 
     fn start(&self, seed: u64) -> Running {
@@ -180,6 +198,12 @@ impl Running {
     }
 }
 
+/// A history, and before it what it says of targets: who follows whom is known when the rest comes.
+fn targets_and_rest(records: Vec<(Topic, Address, Record)>) -> [Vec<(Topic, Address, Record)>; 2] {
+    let (targets, rest) = records.into_iter().partition(|(topic, ..)| *topic == Topic::Targets);
+    [targets, rest]
+}
+
 fn options() -> Options {
     Options {
         snapshot_every: 5,
@@ -279,6 +303,151 @@ async fn what_cannot_be_read_is_a_dead_letter_and_stops_nothing() {
         ]
     );
     decider.stop(&rig).await;
+}
+
+#[tokio::test]
+async fn the_letter_of_a_record_fits_into_the_log_however_large_the_record() {
+    let rig = Rig::new(false);
+    let decider = rig.start(7);
+    let w = wallet(1);
+    // As much as the broker takes of anybody.
+    let large =
+        Record { key: None, value: Some(vec![1; 9_000_000].into()), headers: Vec::new(), timestamp: T0 };
+    rig.put(vec![
+        (Topic::Targets, w, input(&rig.codec, w, &target(1, 1, defaults(Sizing::MinBet)))),
+        (Topic::Fills, w, input(&rig.codec, w, &snapshot(1, &[]))),
+        (Topic::Fills, w, large),
+        (Topic::Fills, w, input(&rig.codec, w, &fill(1, 1, Side::Buy, "25", "0.40", 0))),
+    ])
+    .await;
+    rig.settle().await;
+    let report = rig.check().await;
+    assert_eq!((report.decisions, report.skipped), (1, 1));
+    let contents = rig.log.contents();
+    let record = &contents[&TopicPartition::new(Topic::DeadLetters, 0)][0].record;
+    let value = record.value.as_ref().unwrap();
+    assert!(value.len() < 8 << 20, "{} bytes", value.len());
+    let DeadLettersEvent::DeadLetter(letter) = rig.codec.decode(value).unwrap() else { panic!() };
+    assert_eq!((letter.topic.as_str(), letter.offset, letter.value), ("fills", 1, None));
+    assert!(letter.reason.contains("9000000 bytes"), "{}", letter.reason);
+    decider.stop(&rig).await;
+}
+
+/// A registry that answers once it is told to.
+#[derive(Debug, Default)]
+struct Sleepy {
+    awake: AtomicBool,
+    schema: String,
+}
+
+impl SchemaSource for Sleepy {
+    fn schema(&self, _: SchemaId) -> Result<Option<String>, String> {
+        if self.awake.load(Ordering::SeqCst) { Ok(Some(self.schema.clone())) } else { Err("asleep".into()) }
+    }
+}
+
+/// A value under another schema id, as a newer program or one with a registry writes it.
+fn under(id: u32, value: &[u8]) -> Vec<u8> {
+    [&[0], &id.to_be_bytes()[..], &value[5..]].concat()
+}
+
+/// The newest schema of a record.
+fn schema_of(name: &str) -> String {
+    released()
+        .unwrap()
+        .into_iter()
+        .filter(|r| r.name == name)
+        .max_by_key(|r| r.version)
+        .unwrap()
+        .json
+        .to_owned()
+}
+
+#[tokio::test]
+async fn a_fill_of_a_newer_program_stops_the_stage_and_is_decided_by_that() {
+    const LATER: u32 = FIRST_BUNDLED_ID + 9_999;
+    let rig = Rig::new(false);
+    let decider = rig.start(7);
+    let w = wallet(1);
+    let mut newer = input(&rig.codec, w, &fill(1, 1, Side::Buy, "25", "0.40", 0));
+    newer.value = newer.value.map(|value| under(LATER, &value).into());
+    rig.put(vec![
+        (Topic::Targets, w, input(&rig.codec, w, &target(1, 1, defaults(Sizing::MinBet)))),
+        (Topic::Fills, w, input(&rig.codec, w, &snapshot(1, &[]))),
+        (Topic::Fills, w, newer),
+    ])
+    .await;
+    rig.pass(500).await;
+    assert!(decider.task.is_finished());
+    assert_eq!(decider.task.await.unwrap().unwrap_err().code(), "record_schema_newer");
+    // Upgraded.
+    rig.codec.learn(SchemaId(LATER), &schema_of("Fill")).unwrap();
+    rig.pass(11_000).await;
+    let decider = rig.start(8);
+    rig.settle().await;
+    let report = rig.check().await;
+    assert_eq!((report.decisions, report.skipped), (1, 0));
+    decider.stop(&rig).await;
+}
+
+#[tokio::test]
+async fn a_fill_whose_schema_the_registry_does_not_tell_now_is_waited_for() {
+    let rig = Rig::new(false);
+    let registry = Arc::new(Sleepy { schema: schema_of("Fill"), ..Sleepy::default() });
+    rig.codec.ask(registry.clone());
+    let decider = rig.start(7);
+    let w = wallet(1);
+    let mut of_registry = input(&rig.codec, w, &fill(1, 1, Side::Buy, "25", "0.40", 0));
+    of_registry.value = of_registry.value.map(|value| under(77, &value).into());
+    rig.put(vec![
+        (Topic::Targets, w, input(&rig.codec, w, &target(1, 1, defaults(Sizing::MinBet)))),
+        (Topic::Fills, w, input(&rig.codec, w, &snapshot(1, &[]))),
+        (Topic::Fills, w, of_registry),
+    ])
+    .await;
+    rig.pass(15_000).await;
+    assert!(rig.board.figures().troubles["decide_join"] > 0);
+    registry.awake.store(true, Ordering::SeqCst);
+    rig.settle().await;
+    let report = rig.check().await;
+    assert_eq!((report.decisions, report.skipped), (1, 0));
+    decider.stop(&rig).await;
+}
+
+/// A cut that cannot be read now is no foreign one: whoever went on without it would begin another chain.
+#[tokio::test]
+async fn a_cut_whose_schema_the_registry_does_not_tell_now_is_waited_for() {
+    for of_newer in [false, true] {
+        let rig = Rig::new(true);
+        // Its writer had ids of a registry, or was a newer program.
+        let id = if of_newer { FIRST_BUNDLED_ID + 9_999 } else { 77 };
+        let writer = Rig { codec: Codec::bundled().unwrap(), ..rig.same() };
+        writer.codec.write_as("Cut", SchemaId(id), &schema_of("Cut")).unwrap();
+        let records = history(&rig.codec, 141, 60);
+        let decider = writer.start_with(1, Options { snapshot_every: u64::MAX / 4, ..options() });
+        rig.put(records[..40].to_vec()).await;
+        writer.settle().await;
+        decider.kill();
+        rig.pass(11_000).await;
+        let registry = Arc::new(Sleepy { schema: schema_of("Cut"), ..Sleepy::default() });
+        if !of_newer {
+            rig.codec.ask(registry.clone());
+        }
+        let decider = rig.start(2);
+        rig.put(records[40..].to_vec()).await;
+        rig.pass(2_000).await;
+        if of_newer {
+            assert!(decider.task.is_finished());
+            assert_eq!(decider.task.await.unwrap().unwrap_err().code(), "record_schema_newer");
+            continue;
+        }
+        assert!(rig.board.figures().troubles["decide_restore"] > 0);
+        registry.awake.store(true, Ordering::SeqCst);
+        rig.settle().await;
+        let report = rig.check().await;
+        assert_eq!(report.foreign_records, 0);
+        decider.stop(&rig).await;
+    }
 }
 
 /// What one owner decides who is never disturbed, from the same records in the same order.
@@ -542,16 +711,50 @@ async fn splitting_a_batch_into_other_cuts_changes_nothing_that_the_cuts_do_not_
 #[tokio::test]
 async fn a_batch_that_asks_for_too_much_is_decided_in_several_commits() {
     let rig = Rig::new(false);
-    let records = history(&rig.codec, 111, 120);
-    rig.put(records.clone()).await;
+    let [targets, rest] = targets_and_rest(history(&rig.codec, 111, 120));
     let decider = rig.start_with(1, Options { transaction: 40, ..options() });
-    rig.settle().await;
+    // What a fill weighs is known once its followers are.
+    for some in [targets, rest] {
+        rig.put(some).await;
+        rig.settle().await;
+    }
     let report = rig.check().await;
-    // Four follow each wallet: a fill weighs nine, so at most five of them stand in one cut.
+    // Four follow each wallet: a fill weighs nine, so at most five of them stand in one cut. A price may sell for more.
     let most = rig.blocks().iter().flat_map(|(b, _)| b).map(|b| b.decisions.len()).max().unwrap();
-    assert!(most <= 20, "{most}");
+    assert!(most <= 24, "{most}");
     assert!(report.cuts > 10 && report.decisions > 100, "{report}");
     decider.stop(&rig).await;
+}
+
+/// One partition's records fill each commit, so that the others' still wait when it has to restore.
+#[tokio::test]
+async fn what_waits_in_other_partitions_is_decided_though_one_has_to_restore() {
+    for markers in [false, true] {
+        let rig = Rig::new(markers);
+        let [targets, rest] = targets_and_rest(history(&rig.codec, 131, 150));
+        let place = |wallet: &Address| partition_of_wallet(*wallet, PARTITIONS);
+        let first = rest.iter().map(|(_, wallet, _)| place(wallet)).min().unwrap();
+        // Four follow each wallet, and a fill weighs nine.
+        let (of_first, behind): (Vec<_>, Vec<_>) = rest.iter().partition(|(_, w, _)| place(w) == first);
+        assert!(of_first.len() > 20 && behind.len() > 20, "{} and {}", of_first.len(), behind.len());
+        let decider = rig.start_with(1, Options { transaction: 40, ..options() });
+        rig.put(targets).await;
+        rig.settle().await;
+        forge(&rig, first).await;
+        rig.put(rest).await;
+        // Whoever goes on behind what was dropped would claim it, undecided.
+        rig.pass(1_000).await;
+        let later = (1..=3).map(|n| {
+            let w = wallet(n);
+            (Topic::Fills, w, input(&rig.codec, w, &fill(n, 9_000, Side::Buy, "25", "0.40", 0)))
+        });
+        rig.put(later.collect()).await;
+        rig.settle().await;
+        assert_eq!(rig.board.figures().troubles["foreign_cut"], 1);
+        let report = replay::audit(&rig.log, &rig.codec, &replay::Options::default()).await.unwrap();
+        assert!(report.is_identical(), "{report}");
+        decider.stop(&rig).await;
+    }
 }
 
 /// Batches are full here, so that each is decided while the commit of the one before is on its way.

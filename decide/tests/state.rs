@@ -31,7 +31,7 @@ impl Fold {
         for (i, record) in records {
             let at = TopicPartition::new(INPUTS[*i], 0);
             let stored = Stored { at, offset: Offset(self.ends[*i]), record: record.clone() };
-            slices[*i].inputs.extend(read(&self.codec, &stored, false));
+            slices[*i].inputs.extend(read(&self.codec, &stored, false).unwrap());
             self.ends[*i] += 1;
             slices[*i].until = Offset(self.ends[*i]);
         }

@@ -8,7 +8,7 @@
 //!   was never visible; what it commits afterwards is refused.
 //!
 //! [`port`] is the contract; [`memory`], [`sqlite`] and [`kafka`] keep it; `conformance` (a feature, for tests)
-//! proves it. [`position`] checks offsets that are kept outside the log.
+//! proves it. [`position`] checks offsets that are kept outside the log; [`letter`] makes dead letters fit into it.
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -16,6 +16,7 @@ pub mod event;
 pub mod fault;
 mod group;
 pub mod kafka;
+pub mod letter;
 mod manifest;
 pub mod memory;
 pub mod port;

@@ -5,7 +5,11 @@
 //! reads on from there would skip or double records without noticing; so it is checked first, and the
 //! stage stops with the remedy.
 
-use schemas::{Hash32, LogId, codec::Codec, keccak256};
+use schemas::{
+    Hash32, LogId,
+    codec::{Codec, CodecError, raw_hash},
+    keccak256,
+};
 
 use crate::port::{Log, LogError, Offset, Record, Stored, TopicPartition};
 
@@ -66,6 +70,9 @@ pub enum PositionError {
         /// The stored offset.
         next: Offset,
     },
+    /// The record before it is of a schema that is not known here, and was known to whoever stored the offset.
+    #[error(transparent)]
+    Schema(#[from] CodecError),
     /// The log could not be asked.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -78,6 +85,7 @@ impl PositionError {
             Self::OfAnotherLog { .. } => "stored_offset_of_another_log",
             Self::AheadOfLog { .. } => "stored_offset_ahead_of_log",
             Self::Mismatch { .. } => "stored_offset_mismatch",
+            Self::Schema(e) => e.code(),
             Self::Log(e) => e.code(),
         }
     }
@@ -86,6 +94,21 @@ impl PositionError {
 /// The hash of a record's content: its datum under its writer schema, whatever id frames it.
 pub fn hash(codec: &Codec, record: &Record) -> Hash32 {
     record.value.as_ref().map_or_else(|| keccak256(&[b"tombstone"]), |value| codec.content_hash(value))
+}
+
+/// Whether a hash is that of a record, whatever schemas were known to whoever made it: to a program that is older than
+/// the record's writer its bytes are all that there is.
+fn is_of(codec: &Codec, record: &Record, made: Hash32) -> Result<bool, CodecError> {
+    let Some(value) = &record.value else { return Ok(hash(codec, record) == made) };
+    if made == raw_hash(value) {
+        return Ok(true);
+    }
+    match codec.known_content_hash(value) {
+        Ok(content) => Ok(content == made),
+        // Nobody knows a schema of it.
+        Err(CodecError::NotFramed(_)) => Ok(false),
+        Err(unknown) => Err(unknown),
+    }
 }
 
 impl StoredOffset {
@@ -124,11 +147,13 @@ impl StoredOffset {
         if next > end {
             return Err(PositionError::AheadOfLog { at, next, end });
         }
-        let stands = last_before(log, at, next).await?;
-        if stands.map(|s| hash(codec, &s.record)) != before {
-            return Err(PositionError::Mismatch { at, next });
-        }
-        Ok(())
+        let stands = last_before(log, at, next).await?.map(|s| s.record);
+        let is_it = match (&stands, before) {
+            (None, None) => true,
+            (Some(record), Some(before)) => is_of(codec, record, before)?,
+            _ => false,
+        };
+        if is_it { Ok(()) } else { Err(PositionError::Mismatch { at, next }) }
     }
 }
 
@@ -171,7 +196,7 @@ mod tests {
 
     use bytes::Bytes;
     use runtime::{Chance, VirtualClock};
-    use schemas::{Timestamp, topics::Topic};
+    use schemas::{Timestamp, codec::SchemaId, topics::Topic};
 
     use super::*;
     use crate::{
@@ -215,6 +240,46 @@ mod tests {
         for before in [Some(content(3)), None] {
             let wrong = StoredOffset { before, ..taken.clone() };
             assert!(matches!(wrong.check(&log, &codec).await, Err(PositionError::Mismatch { .. })));
+        }
+    }
+
+    /// Stages are upgraded one after another: a record may be read by a program that does not know its schema yet, or not
+    /// any more.
+    #[tokio::test]
+    async fn what_schemas_a_reader_knew_does_not_make_its_offset_another() {
+        let expected = Expected {
+            venue: VenueKind::Simulator,
+            wallet_partitions: 1,
+            account_partitions: 1,
+            market_partitions: 1,
+            log_id: None,
+        };
+        let clock = Arc::new(VirtualClock::at(Timestamp::from_secs(1)));
+        let log = MemoryLog::create(&expected, MemoryOptions::default(), clock, &Chance::seeded(1)).unwrap();
+        let (old, new) = (Codec::bundled().unwrap(), Codec::bundled().unwrap());
+        let schema = r#"{"type":"record","name":"polymirror.Later","fields":[{"name":"n","type":"long"}]}"#;
+        new.learn(SchemaId(4_000), schema).unwrap();
+        let at = TopicPartition::new(Topic::Fills, 0);
+        for n in [2, 4] {
+            let value = Some(Bytes::from(vec![0, 0, 0, 0x0f, 0xa0, n]));
+            let record = Record { key: None, value, headers: Vec::new(), timestamp: Timestamp::from_secs(1) };
+            assert!(matches!(log.append(vec![Append { to: at, record }]).await, Written::Done(_)));
+        }
+        let before_the_upgrade = StoredOffset::take(&log, &old, at, Offset(2)).await.unwrap();
+        let after_it = StoredOffset::take(&log, &new, at, Offset(2)).await.unwrap();
+        assert_ne!(before_the_upgrade, after_it);
+        before_the_upgrade.check(&log, &old).await.unwrap();
+        before_the_upgrade.check(&log, &new).await.unwrap();
+        after_it.check(&log, &new).await.unwrap();
+        // Put back, the older program cannot tell; the log is not to blame for it.
+        let error = after_it.check(&log, &old).await.unwrap_err();
+        assert!(matches!(error, PositionError::Schema(_)), "{error}");
+        // Of another record it is neither way.
+        for codec in [&old, &new] {
+            let other = StoredOffset::take(&log, codec, at, Offset(1)).await.unwrap();
+            let wrong = StoredOffset { next: Offset(2), ..other };
+            let error = wrong.check(&log, &new).await.unwrap_err();
+            assert!(matches!(error, PositionError::Mismatch { .. }), "{error}");
         }
     }
 }

@@ -25,7 +25,9 @@ use eventlog::{
         Consumer, Harness, Lost,
         worker::{Job, Worker},
     },
+    event,
     kafka::{KafkaConfig, KafkaLog},
+    letter::{self, LONGEST_KEY, LONGEST_VALUE},
 };
 use proxy::{Api, Proxy};
 use rdkafka::{
@@ -37,7 +39,7 @@ use rdkafka::{
     producer::{BaseProducer, BaseRecord, Producer},
 };
 use runtime::{Chance, SystemClock};
-use schemas::{Timestamp, topics::Topic};
+use schemas::{Timestamp, codec::Codec, events::DeadLetter, topics::Topic};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Short, and long enough for a busy machine not to miss it.
@@ -588,6 +590,50 @@ async fn large_records_are_kept_and_too_large_ones_refused() {
         assert!(matches!(&written, Written::NotDone(LogError::Refused(_))), "{written:?}");
     }
     assert_eq!(read_all(&*log, of).await.len(), 2);
+}
+
+/// The broker takes more of others than the log takes of us, and no reader may stop for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_letter_of_the_largest_record_is_taken() {
+    let Some(h) = harness("the_letter_of_the_largest_record_is_taken").await else { return };
+    let place = h.fresh().await;
+    let log = open(config(&place), &expected()).await.unwrap();
+    let other: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", &h.brokers)
+        .set("message.max.bytes", "10000000")
+        .create()
+        .unwrap();
+    let topic = config(&place).prefix + "fills";
+    let sizes = [(LONGEST_KEY, LONGEST_VALUE), (LONGEST_KEY + 1, 9_000_000), (9_000_000, 0)];
+    tokio::task::spawn_blocking(move || {
+        for (key, value) in sizes {
+            let (key, value) = (vec![0xff; key], vec![0xff; value]);
+            other.send(BaseRecord::to(&topic).partition(0).key(&key).payload(&value)).unwrap();
+            other.flush(PATIENCE).unwrap();
+        }
+    })
+    .await
+    .unwrap();
+    let codec = Codec::bundled().unwrap();
+    let records = read_all(&*log, at(Topic::Fills, 0)).await;
+    let whole = |r: &Record| (r.key.as_ref().map_or(0, Bytes::len), r.value.as_ref().map_or(0, Bytes::len));
+    assert_eq!(records.iter().map(|s| whole(&s.record)).collect::<Vec<_>>(), sizes);
+    for stored in records {
+        let letter = letter::fit(DeadLetter {
+            topic: "fills".into(),
+            partition: 0,
+            offset: stored.offset.0,
+            reader: "test".into(),
+            code: "record_not_framed".into(),
+            reason: "€".repeat(1 << 20),
+            key: stored.record.key,
+            value: stored.record.value,
+            observed_at: Timestamp::from_secs(1),
+        });
+        let key = String::from_utf8_lossy(letter.key.as_deref().unwrap_or_default()).into_owned();
+        let (record, _) = event::record(&codec, &key, &letter, letter.observed_at, None).unwrap();
+        done(log.append(vec![Append { to: at(Topic::DeadLetters, 0), record }]).await);
+    }
 }
 
 /// A scan in batches sees everything once, whatever the size of the batches, with markers of commits in

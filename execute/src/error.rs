@@ -75,7 +75,8 @@ pub enum ExecuteError {
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A record that cannot be written: a bug.
+    /// A record of a newer program, or one whose schema the registry did not tell; or one of ours that cannot be written: a
+    /// bug.
     #[error(transparent)]
     Codec(#[from] CodecError),
     /// The log holds what the database does not know.
@@ -106,6 +107,16 @@ impl ExecuteError {
             Self::Codec(e) => e.code(),
             Self::DatabaseOlderThanLog { .. } => "database_older_than_log",
             Self::Broken(_) => "stage_failed",
+        }
+    }
+
+    /// Whether a partition may start over: what is wrong passes by itself.
+    pub const fn may_pass(&self) -> bool {
+        match self {
+            Self::Store(e) => e.may_pass(),
+            Self::Log(e) | Self::Position(PositionError::Log(e)) => e.is_transient(),
+            Self::Codec(e) | Self::Position(PositionError::Schema(e)) => e.is_transient(),
+            Self::Position(_) | Self::DatabaseOlderThanLog { .. } | Self::Broken(_) => false,
         }
     }
 }

@@ -4,7 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use eventlog::{Log, LogError, Offset, TopicPartition};
-use schemas::{codec::Codec, topics::Topic};
+use schemas::{
+    codec::{Codec, CodecError},
+    topics::Topic,
+};
 use sqlx::{Connection, PgConnection, SqlSafeStr};
 
 use crate::{
@@ -49,6 +52,9 @@ pub enum RebuildError {
     /// The database refuses, or cannot be reached. The live tables are as they were.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A record of a newer program, or one whose schema the registry did not tell. The live tables are as they were.
+    #[error(transparent)]
+    Codec(#[from] CodecError),
     /// The tables cannot be made or swapped. The live tables are as they were.
     #[error("rebuild_failed: {0}. The live tables are as they were")]
     Sql(#[from] sqlx::Error),
@@ -61,6 +67,7 @@ impl RebuildError {
             Self::Connect(e) => e.code(),
             Self::Log(e) => e.code(),
             Self::Store(e) => e.code(),
+            Self::Codec(e) => e.code(),
             Self::Sql(_) => "rebuild_failed",
         }
     }
@@ -150,7 +157,8 @@ impl Rebuild {
             if records.is_empty() {
                 return Ok(());
             }
-            let reads: Vec<_> = records.iter().map(|stored| fold::read(codec, stored)).collect();
+            let reads =
+                records.iter().map(|stored| fold::read(codec, stored)).collect::<Result<Vec<_>, _>>()?;
             let owners = self.store.owners(&fold::accounts(&reads)).await?;
             match self.apply(log, reads, &owners).await {
                 Err(StoreError::Unacceptable(_)) => self.apply_alone(log, codec, &records, &owners).await?,
@@ -168,9 +176,9 @@ impl Rebuild {
         codec: &Codec,
         records: &[eventlog::Stored],
         owners: &BTreeMap<schemas::BillingAccountId, schemas::UserId>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), RebuildError> {
         for stored in records {
-            let read = fold::read(codec, stored);
+            let read = fold::read(codec, stored)?;
             match self.apply(log, vec![read.clone()], owners).await {
                 Err(StoreError::Unacceptable(why)) => {
                     self.apply(log, vec![fold::Read { refused: Some(why), ..read }], owners).await?;

@@ -201,7 +201,7 @@ fn what_leads_to_another_id_is_read_from_fills() {
             .map(|(changed, offset)| stored(record(Topic::Fills, 0, "k", changed), offset))
             .collect();
     let codec = Codec::bundled().unwrap();
-    let reads = records.iter().map(|r| fold::read(&codec, r)).collect();
+    let reads = records.iter().map(|r| fold::read(&codec, r).unwrap()).collect();
     let log_id = LogId::from_uuid(Uuid::from_u128(7));
     let (batch, dead) = fold::fold(log_id, &BTreeMap::new(), reads, &BTreeMap::new());
     assert!(dead.is_empty());
@@ -294,7 +294,7 @@ fn what_cannot_be_taken_is_counted_and_stops_nothing() {
         stored(common::order_record(0, &order(known, 4, 5)), 10),
     ];
     let codec = Codec::bundled().unwrap();
-    let reads = records.iter().map(|r| fold::read(&codec, r)).collect();
+    let reads = records.iter().map(|r| fold::read(&codec, r).unwrap()).collect();
     let log_id = LogId::from_uuid(Uuid::from_u128(7));
     let (batch, dead) = fold::fold(log_id, &BTreeMap::new(), reads, &owners);
     assert_eq!(batch.orders.len(), 2);
@@ -324,7 +324,7 @@ fn records_before_the_partition_s_place_are_passed_over() {
     let codec = Codec::bundled().unwrap();
     let log_id = LogId::from_uuid(Uuid::from_u128(7));
     let progress = Progress { next: Offset(4), ..Progress::start(log_id) };
-    let reads = records.iter().map(|r| fold::read(&codec, r)).collect();
+    let reads = records.iter().map(|r| fold::read(&codec, r).unwrap()).collect();
     let (batch, _) = fold::fold(log_id, &BTreeMap::from([(records[0].at, progress)]), reads, &owners);
     assert_eq!(
         batch.orders.keys().map(|key| key.1).collect::<Vec<_>>(),

@@ -3,7 +3,13 @@
 
 mod common;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use common::{
@@ -21,7 +27,7 @@ use project::{
 use runtime::{Board, Stop};
 use schemas::{
     BillingAccountId, Hash32, OrderStatus, Reason, TargetId, UserId,
-    codec::Codec,
+    codec::{Codec, FIRST_BUNDLED_ID, SchemaId, SchemaSource, released},
     events::{DeadLetter, DeadLettersEvent, OrderState},
     topics::Topic,
 };
@@ -382,6 +388,98 @@ async fn a_record_that_the_database_cannot_hold_is_a_dead_letter_and_its_neighbo
     let letters = letters(&log).await;
     assert_eq!(letters.len(), 1);
     assert_eq!((letters[0].code.as_str(), letters[0].offset), ("record_not_storable", 1));
+}
+
+#[tokio::test]
+async fn the_letter_of_a_record_fits_into_the_log_however_large_the_record() {
+    let (connections, a, _, store) = setup().await;
+    let log = log(1);
+    let mut large = garbage(Topic::Orders, 0);
+    // As much as the broker takes of anybody.
+    large.record.value = Some(vec![1; 9_000_000].into());
+    append(&log, vec![large, order_record(0, &order(a, 1, 5))]).await;
+    let running = Running::start(ports(&log, Arc::new(store.clone())));
+    caught_up(&log, &store).await;
+    running.finish().await;
+    assert_eq!(count(&connections, "poly_copy_trade_fills").await, 1);
+    let letters = letters(&log).await;
+    assert_eq!(
+        (letters.len(), letters[0].key.as_deref(), letters[0].value.as_deref()),
+        (1, Some(&b"junk"[..]), None)
+    );
+    assert!(letters[0].reason.contains("9000000 bytes"), "{}", letters[0].reason);
+}
+
+/// A registry that answers once it is told to.
+#[derive(Debug, Default)]
+struct Sleepy {
+    awake: AtomicBool,
+    schema: String,
+}
+
+impl SchemaSource for Sleepy {
+    fn schema(&self, _: SchemaId) -> Result<Option<String>, String> {
+        if self.awake.load(Ordering::SeqCst) { Ok(Some(self.schema.clone())) } else { Err("asleep".into()) }
+    }
+}
+
+/// A value under another schema id, as a newer program or one with a registry writes it.
+fn under(id: u32, value: &[u8]) -> Vec<u8> {
+    [&[0], &id.to_be_bytes()[..], &value[5..]].concat()
+}
+
+/// The newest schema of a record.
+fn schema_of(name: &str) -> String {
+    released()
+        .unwrap()
+        .into_iter()
+        .filter(|r| r.name == name)
+        .max_by_key(|r| r.version)
+        .unwrap()
+        .json
+        .to_owned()
+}
+
+#[tokio::test]
+async fn a_record_of_a_newer_program_stops_the_stage_and_is_taken_by_that() {
+    const LATER: u32 = FIRST_BUNDLED_ID + 9_999;
+    let (connections, a, _, store) = setup().await;
+    let log = log(1);
+    let mut newer = order_record(0, &order(a, 1, 5));
+    newer.record.value = newer.record.value.map(|value| under(LATER, &value).into());
+    append(&log, vec![newer]).await;
+    let running = Running::start(ports(&log, Arc::new(store.clone())));
+    testkit::wait_for("it to stop", PATIENCE, || async { running.task.is_finished() }).await;
+    assert_eq!(running.task.await.unwrap().unwrap_err().code(), "record_schema_newer");
+    assert!(letters(&log).await.is_empty());
+    let upgraded = ports(&log, Arc::new(store.clone()));
+    upgraded.codec.learn(SchemaId(LATER), &schema_of("OrderState")).unwrap();
+    let running = Running::start(upgraded);
+    caught_up(&log, &store).await;
+    running.finish().await;
+    assert_eq!(count(&connections, "poly_copy_trade_fills").await, 1);
+}
+
+#[tokio::test]
+async fn a_record_whose_schema_the_registry_does_not_tell_now_is_waited_for() {
+    let (connections, a, _, store) = setup().await;
+    let log = log(1);
+    let mut of_registry = order_record(0, &order(a, 1, 5));
+    of_registry.record.value = of_registry.record.value.map(|value| under(77, &value).into());
+    append(&log, vec![of_registry]).await;
+    let registry = Arc::new(Sleepy { schema: schema_of("OrderState"), ..Sleepy::default() });
+    let ports = ports(&log, Arc::new(store.clone()));
+    ports.codec.ask(registry.clone());
+    let running = Running::start(ports);
+    testkit::wait_for("it to wait", PATIENCE, || async {
+        running.board.figures().troubles.contains_key("registry_unreachable")
+    })
+    .await;
+    registry.awake.store(true, Ordering::SeqCst);
+    caught_up(&log, &store).await;
+    running.finish().await;
+    assert_eq!(count(&connections, "poly_copy_trade_fills").await, 1);
+    assert!(letters(&log).await.is_empty());
 }
 
 #[tokio::test]

@@ -117,7 +117,9 @@ impl Walk<'_> {
             let Some(last) = records.last().map(|r| r.offset) else { break };
             from = last.next();
             for stored in records.iter().filter(|r| r.offset < extent.end) {
-                let Some(block) = chain.push(self.codec, stored) else { continue };
+                let block = chain.push(self.codec, stored);
+                chain.check().map_err(DecideError::from)?;
+                let Some(block) = block else { continue };
                 if lost {
                     self.report.unchecked += 1;
                 } else if let Err(why) = self.block(&mut core, &mut source, &block).await? {

@@ -16,7 +16,7 @@ use bytes::Bytes;
 
 use crate::{
     Hash32,
-    avro::Event,
+    avro::{Event, NAMESPACE},
     events::{RecordType, TopicEvents, all_records},
     keccak256,
 };
@@ -34,6 +34,19 @@ pub enum CodecError {
     /// The id stands for no schema known here.
     #[error("record_schema_unknown: schema id {0} is not known. Configure the registry that the writer used")]
     UnknownSchema(u32),
+    /// A record that was released after this program.
+    #[error(
+        "record_schema_newer: {0} is of a newer program than this one, which must not pass over it. Start the newer program"
+    )]
+    Newer(String),
+    /// The registry was to say what the id stands for, and did not answer: it may the next time.
+    #[error("registry_unreachable: schema id {id}: {why}")]
+    RegistryAway {
+        /// The id.
+        id: u32,
+        /// What happened.
+        why: String,
+    },
     /// The schema is that of another topic's record.
     #[error("record_of_another_topic: `{name}` does not belong into {topic}")]
     WrongTopic {
@@ -69,17 +82,32 @@ impl CodecError {
         match self {
             Self::NotFramed(_) => "record_not_framed",
             Self::UnknownSchema(_) => "record_schema_unknown",
+            Self::Newer(_) => "record_schema_newer",
+            Self::RegistryAway { .. } => "registry_unreachable",
             Self::WrongTopic { .. } => "record_of_another_topic",
             Self::Unreadable { .. } => "record_not_readable",
             Self::Unwritable { .. } => "record_not_writable",
             Self::InvalidSchema(_) => "schema_invalid",
         }
     }
+
+    /// Whether it is the reader that lacks something, now or until it is upgraded: the record may be as good as any, and
+    /// whoever passed over it would never come back to it.
+    pub const fn is_of_reader(&self) -> bool {
+        matches!(self, Self::Newer(_) | Self::RegistryAway { .. })
+    }
+
+    /// Whether the same call may succeed later.
+    pub const fn is_transient(&self) -> bool {
+        matches!(self, Self::RegistryAway { .. })
+    }
 }
 
 /// A schema that records were or will be written in.
 pub struct WriterSchema {
     name: String,
+    /// Whether it stands in this program's namespace.
+    ours: bool,
     schema: &'static Schema,
     fingerprint: [u8; 8],
     reader: GenericDatumReader<'static>,
@@ -106,6 +134,7 @@ impl WriterSchema {
         };
         Ok(Self {
             name: record.name.name().to_owned(),
+            ours: record.name.fullname(None) == format!("{NAMESPACE}.{}", record.name.name()),
             schema,
             fingerprint: fingerprint(json)?,
             reader: GenericDatumReader::builder(schema).human_readable(true).build().map_err(invalid)?,
@@ -220,10 +249,18 @@ pub fn unframe(value: &[u8]) -> Result<(SchemaId, &[u8]), CodecError> {
     }
 }
 
+/// The hash of a value that has no known schema: over its bytes as they are.
+pub fn raw_hash(value: &[u8]) -> Hash32 {
+    keccak256(&[b"raw", value])
+}
+
 /// Where schemas of unknown ids are looked up: a registry.
 pub trait SchemaSource: fmt::Debug + Send + Sync {
     /// The schema of that id, if there is one. May take as long as a request: it is asked once per id.
-    fn schema(&self, id: SchemaId) -> Option<String>;
+    ///
+    /// # Errors
+    /// There was no answer, and why.
+    fn schema(&self, id: SchemaId) -> Result<Option<String>, String>;
 }
 
 /// Reads and writes records. Clones share what they know; a registry adds to it.
@@ -251,6 +288,11 @@ struct Known {
 /// Where bundled ids begin: "PM" in the upper half. Registries count from 1, so a log that was begun without one
 /// and goes on with one holds no id twice.
 pub const FIRST_BUNDLED_ID: u32 = 0x504d_0001;
+
+/// Whether an id is of the bundled ones, of this program or of one that comes after it.
+const fn is_bundled(id: SchemaId) -> bool {
+    id.0 >> 16 == FIRST_BUNDLED_ID >> 16
+}
 
 /// The bundled ids, as `schemas/registry.json` lists them: used where no registry is configured.
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
@@ -401,21 +443,32 @@ impl Codec {
     /// Reads a record of a topic.
     ///
     /// # Errors
-    /// Anything that is not a readable record of that topic: goes to `dead-letters`.
+    /// Anything that is not a readable record of that topic: goes to `dead-letters`, unless the reader is to blame
+    /// ([`CodecError::is_of_reader`]).
     pub fn decode<E: TopicEvents>(&self, value: &[u8]) -> Result<E, CodecError> {
         let (schema, datum) = self.writer_of(value)?;
         E::read(&schema, datum).unwrap_or_else(|| {
-            Err(CodecError::WrongTopic { name: schema.name().into(), topic: E::TOPIC.name() })
+            let name = schema.name();
+            if schema.ours && all_records().iter().all(|known| known.name != name) {
+                return Err(CodecError::Newer(format!("`{name}`")));
+            }
+            Err(CodecError::WrongTopic { name: name.into(), topic: E::TOPIC.name() })
         })
     }
 
     /// The hash of a framed value's content; of the bytes as they are where it has no known schema, so that
     /// every record of a log has one.
     pub fn content_hash(&self, value: &[u8]) -> Hash32 {
-        match self.writer_of(value) {
-            Ok((schema, datum)) => schema.content_hash(datum),
-            Err(_) => keccak256(&[b"raw", value]),
-        }
+        self.known_content_hash(value).unwrap_or_else(|_| raw_hash(value))
+    }
+
+    /// The same, of a value whose schema is known.
+    ///
+    /// # Errors
+    /// It is not framed, or its schema is not known here: then others may have another hash of it.
+    pub fn known_content_hash(&self, value: &[u8]) -> Result<Hash32, CodecError> {
+        let (schema, datum) = self.writer_of(value)?;
+        Ok(schema.content_hash(datum))
     }
 
     fn writer_of<'v>(&self, value: &'v [u8]) -> Result<(Arc<WriterSchema>, &'v [u8]), CodecError> {
@@ -428,7 +481,12 @@ impl Codec {
             known.source.clone()
         };
         // A source that has no answer now may have one later: only what it found is kept.
-        let json = source.and_then(|s| s.schema(id)).ok_or(CodecError::UnknownSchema(id.0))?;
+        let found = source.map_or(Ok(None), |s| s.schema(id));
+        let json = match found.map_err(|why| CodecError::RegistryAway { id: id.0, why })? {
+            Some(json) => json,
+            None if is_bundled(id) => return Err(CodecError::Newer(format!("schema id {}", id.0))),
+            None => return Err(CodecError::UnknownSchema(id.0)),
+        };
         self.learn(id, &json)?;
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         known.by_id.get(&id).cloned().map(|schema| (schema, datum)).ok_or(CodecError::UnknownSchema(id.0))
@@ -512,6 +570,7 @@ mod tests {
         assert_eq!(code(b""), "record_not_framed");
         assert_eq!(code(b"{\"a\":1}"), "record_not_framed");
         assert_eq!(code(&[0, 0xff, 0, 0, 0, 1]), "record_schema_unknown");
+        assert_eq!(code(&[0, 0x50, 0x4d, 0xff, 0xff, 1]), "record_schema_newer");
         let mut whole = codec.encode(&watermark()).unwrap().value.to_vec();
         whole.push(0);
         assert_eq!(code(&whole), "record_not_readable");
@@ -519,6 +578,22 @@ mod tests {
         assert_eq!(code(&whole), "record_not_readable");
         let gap = codec.encode(&crate::events::Gap { count: 1 }).unwrap();
         assert_eq!(code(&gap.value), "record_of_another_topic");
+    }
+
+    /// A registry that newer programs have told of their records knows them by name.
+    #[test]
+    fn a_record_that_a_newer_program_brought_is_none_of_another_topic() {
+        let codec = Codec::bundled().unwrap();
+        for (id, name) in [(1, "polymirror.Later"), (2, "others.Later"), (3, "Later"), (4, "polymirror.Gap")]
+        {
+            let schema = format!(r#"{{"type":"record","name":"{name}","fields":[]}}"#);
+            codec.learn(SchemaId(id), &schema).unwrap();
+        }
+        let read = |id: u8| codec.decode::<FillsEvent>(&[0, 0, 0, 0, id]).unwrap_err();
+        assert_eq!((read(1).code(), read(1).is_of_reader()), ("record_schema_newer", true));
+        for id in 2..=4 {
+            assert_eq!((read(id).code(), read(id).is_of_reader()), ("record_of_another_topic", false));
+        }
     }
 
     /// The figure was computed by hand as the specification says, and is what fastavro says.

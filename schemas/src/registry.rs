@@ -256,13 +256,21 @@ impl fmt::Debug for Lookup {
 }
 
 impl SchemaSource for Lookup {
-    fn schema(&self, id: SchemaId) -> Option<String> {
+    fn schema(&self, id: SchemaId) -> Result<Option<String>, String> {
         let base = self.0.clone();
-        let ask = move || -> Option<String> {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
-            let answer = runtime.block_on(async { Registry::new(&base)?.fetch(id).await });
-            answer.inspect_err(|error| tracing::warn!(%error, id = id.0, "schema not found")).ok()
+        let ask = move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let runtime = runtime.map_err(|error| error.to_string())?;
+            match runtime.block_on(async { Registry::new(&base)?.fetch(id).await }) {
+                Ok(schema) => Ok(Some(schema)),
+                // It answered, and has none. Everything else says nothing of the id.
+                Err(error @ RegistryError::Refused { status: 404, .. }) => {
+                    tracing::warn!(%error, id = id.0, "schema not found");
+                    Ok(None)
+                }
+                Err(error) => Err(error.to_string()),
+            }
         };
-        std::thread::spawn(ask).join().ok().flatten()
+        std::thread::spawn(ask).join().unwrap_or_else(|_| Err("the thread that asked died".to_owned()))
     }
 }

@@ -205,6 +205,23 @@ async fn serve(router: Router) -> (String, JoinHandle<()>) {
     (url, tokio::spawn(async move { axum::serve(listener, router).await.unwrap() }))
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_registry_that_does_not_answer_makes_no_id_unknown() {
+    let codec = Codec::bundled().unwrap();
+    let read = |codec: &Codec| codec.decode::<FillsEvent>(&[0, 0, 0, 0x12, 0x67, 0]).unwrap_err();
+    let busy = || async { (StatusCode::SERVICE_UNAVAILABLE, "busy") };
+    let (url, server) = serve(Router::new().route("/schemas/ids/{id}", routing::get(busy))).await;
+    Registry::new(&url).unwrap().attach(&codec);
+    assert_eq!((read(&codec).code(), read(&codec).is_transient()), ("registry_unreachable", true));
+    server.abort();
+    let _ = server.await;
+    assert_eq!((read(&codec).code(), read(&codec).is_transient()), ("registry_unreachable", true));
+    // One that says that it has none was asked to the end.
+    let (url, _server) = serve(Router::new()).await;
+    Registry::new(&url).unwrap().attach(&codec);
+    assert_eq!((read(&codec).code(), read(&codec).is_of_reader()), ("record_schema_unknown", false));
+}
+
 /// The foreign registry registers anything; a real one holds new schemas against the old ones and says 409.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_schema_that_the_registry_finds_incompatible_is_refused() {

@@ -11,7 +11,7 @@ use std::{
 use eventlog::{Append, LogError, Member, Offset, Polled, Stored, TopicPartition, Written};
 use runtime::signals;
 use schemas::{
-    codec::Codec,
+    codec::{Codec, CodecError},
     topics::{Topic, partition_of},
 };
 
@@ -74,8 +74,11 @@ impl Shell {
                 return Ok(());
             }
             pending = next.transpose()?.unwrap_or_default();
-            // A partition that restores takes those records again.
+            // A partition that restores takes those records again. The others' are not read another time.
             pending.retain(|p| self.running(p.partition).is_some());
+            if pending.is_empty() {
+                pending = self.stage(&mut waiting)?;
+            }
         }
         Ok(())
     }
@@ -92,7 +95,7 @@ impl Shell {
                 *batch = Batch::default();
                 continue;
             };
-            let slices = slices(&codec, core, batch, &mut room);
+            let slices = slices(&codec, core, batch, &mut room)?;
             if slices.iter().all(|s| s.from == s.until) {
                 continue;
             }
@@ -191,9 +194,10 @@ impl Shell {
                     }
                 }
                 self.uncertain = true;
+                let e = DecideError::from(e);
                 self.trouble("commit", &e);
                 if !e.is_transient() {
-                    return Err(e.into());
+                    return Err(e);
                 }
             }
         }
@@ -214,7 +218,6 @@ impl Shell {
         };
         let Some(core) = self.running(p.partition) else { return Ok(()) };
         let head = *core.head();
-        core.keep(&p.staged, offset, end)?;
         // Whatever lies between our cuts but a marker may be a cut that somebody else wrote first.
         if self.somebody_else_wrote(p.partition, &head, offset).await? {
             metrics::counter!(signals::FOREIGN_CUT).increment(1);
@@ -229,8 +232,12 @@ impl Shell {
             self.parts.remove(&p.partition);
             return self.take_over(member, p.partition, None).await;
         }
+        // Kept only now: where it could not be said what lies there, the chain is read again from before this cut.
         if let Some(part) = self.parts.get_mut(&p.partition) {
             part.cuts += 1;
+            if let Phase::Running(core) = &mut part.phase {
+                core.keep(&p.staged, offset, end)?;
+            }
         }
         self.tell(&p.staged);
         Ok(())
@@ -257,6 +264,7 @@ impl Shell {
             for stored in records.iter().filter(|r| r.offset < ours) {
                 between += 1;
                 chain.push(&self.ports.codec, stored);
+                chain.check()?;
                 if chain.next() > head.number + 1 {
                     return Ok(true);
                 }
@@ -283,7 +291,7 @@ fn sort(records: Vec<Stored>, waiting: &mut Waiting) {
 }
 
 /// As much of a batch as fits into a transaction, as what a cut takes, from where the chain stands.
-fn slices(codec: &Codec, core: &Core, batch: &mut Batch, room: &mut usize) -> [Slice; 3] {
+fn slices(codec: &Codec, core: &Core, batch: &mut Batch, room: &mut usize) -> Result<[Slice; 3], CodecError> {
     let mut slices = core.nothing();
     for (slice, records) in slices.iter_mut().zip(batch) {
         while *room > 0 {
@@ -294,8 +302,8 @@ fn slices(codec: &Codec, core: &Core, batch: &mut Batch, room: &mut usize) -> [S
             // What a record may ask for: a decision and an intent for every follower.
             *room = room.saturating_sub(core.weight(&stored));
             slice.until = stored.offset.next();
-            slice.inputs.extend(read(codec, &stored, false));
+            slice.inputs.extend(read(codec, &stored, false)?);
         }
     }
-    slices
+    Ok(slices)
 }

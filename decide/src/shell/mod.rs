@@ -131,7 +131,7 @@ pub async fn run(ports: Ports, options: Options) -> Result<(), DecideError> {
     };
     loop {
         match shell.live().await {
-            Err(DecideError::Log(e)) if e.is_transient() => {
+            Err(e) if e.is_transient() => {
                 // The member is gone, and with it what it held.
                 shell.trouble("join", &e);
                 shell.lose_all();
@@ -200,7 +200,7 @@ impl Shell {
         }
         self.save_all().await;
         if let Err(e) = member.leave().await {
-            self.trouble("leave", &e);
+            self.trouble("leave", &e.into());
         }
         Ok(())
     }
@@ -209,7 +209,7 @@ impl Shell {
         self.parts.values().any(|p| matches!(p.phase, Phase::Restoring(_)))
     }
 
-    fn trouble(&self, what: &str, e: &LogError) {
+    fn trouble(&self, what: &str, e: &DecideError) {
         self.ports.board.trouble(&format!("decide_{what}"));
         tracing::warn!(event = signals::TICK_ERROR, stage = GROUP, what, code = e.code(), error = %e);
     }
@@ -326,7 +326,7 @@ impl Shell {
         };
         let done = match restore.step(&self.ports, &self.options).await {
             Ok(done) => done,
-            Err(DecideError::Log(e)) if e.is_transient() => {
+            Err(e) if e.is_transient() => {
                 self.trouble("restore", &e);
                 self.ports.clock.sleep(RETRY).await;
                 None
@@ -341,7 +341,7 @@ impl Shell {
             Ok(()) => {}
             // It is being taken away: the next poll says so.
             Err(LogError::Fenced(why)) => {
-                self.trouble("resume", &LogError::Fenced(why));
+                self.trouble("resume", &LogError::Fenced(why).into());
             }
             Err(e) => return Err(e.into()),
         }

@@ -95,6 +95,10 @@ impl Restore {
             for stored in records {
                 reading.blocks.extend(reading.chain.push(&ports.codec, &stored));
             }
+            if let Err(lacking) = reading.chain.check() {
+                self.reading = None;
+                return Err(lacking.into());
+            }
             return Ok(None);
         }
         if let Some(open) = reading.chain.open() {

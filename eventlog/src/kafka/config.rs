@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use rdkafka::{ClientConfig, ClientContext, config::RDKafkaLogLevel, error::KafkaError};
 use schemas::topics::Topic;
 
-use crate::port::{Group, LogError, TopicPartition};
+use crate::{
+    letter::{LONGEST_KEY, LONGEST_REASON, LONGEST_VALUE},
+    port::{Group, LogError, TopicPartition},
+};
 
 /// The transaction of a producer that died is ended by the broker after this.
 pub(super) const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(10);
@@ -15,6 +18,8 @@ pub(super) const APPEND_TIMEOUT: Duration = Duration::from_secs(10);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(4);
 /// The largest record. Snapshots of state are far larger than a decision.
 pub(super) const MAX_RECORD_BYTES: usize = 8 << 20;
+// A dead letter holds a key, and has it as its own: as text, up to three bytes for each that is none.
+const _: () = assert!(LONGEST_VALUE + 4 * LONGEST_KEY + LONGEST_REASON + (64 << 10) <= MAX_RECORD_BYTES);
 
 /// Where the broker is, and how this log stands in it.
 #[derive(Clone)]

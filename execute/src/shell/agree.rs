@@ -40,8 +40,10 @@ pub async fn check(stage: &Stage) -> Result<(), ExecuteError> {
             for stored in &records {
                 let Some(value) = &stored.record.value else { continue };
                 // What cannot be read is no revision; whoever folds it sends it to dead-letters.
-                let Ok(OrdersEvent::OrderState(state)) = stage.codec.decode::<OrdersEvent>(value) else {
-                    continue;
+                let state = match stage.codec.decode::<OrdersEvent>(value) {
+                    Ok(OrdersEvent::OrderState(state)) => state,
+                    Err(error) if error.is_of_reader() => return Err(error.into()),
+                    Err(_) => continue,
                 };
                 let key = AttemptKey {
                     billing_account_id: state.billing_account_id,

@@ -14,6 +14,7 @@ use std::{
 use eventlog::{
     Append, Offset, Stored, Written,
     event::record,
+    letter,
     position::{self, StoredOffset},
 };
 use runtime::Stop;
@@ -175,6 +176,7 @@ impl Gating {
                 }
                 Err(Trouble::Letter { code, reason }) => bury(stage, stored, code, reason).await?,
                 Err(Trouble::Store(error)) => return Err(error.into()),
+                Err(Trouble::Reader(error)) => return Err(error.into()),
             }
         }
         let to = StoredOffset {
@@ -276,12 +278,20 @@ impl Gating {
 }
 
 enum Trouble {
-    Letter { code: &'static str, reason: String },
+    Letter {
+        code: &'static str,
+        reason: String,
+    },
     Store(StoreError),
+    /// The intent may be as good as any: what it asks for must not be passed over.
+    Reader(CodecError),
 }
 
 impl From<CodecError> for Trouble {
     fn from(error: CodecError) -> Self {
+        if error.is_of_reader() {
+            return Self::Reader(error);
+        }
         Self::Letter { code: error.code(), reason: error.to_string() }
     }
 }
@@ -296,7 +306,7 @@ async fn bury(
     tracing::error!(at = %stored.at, offset = %stored.offset, code, %reason, "an intent cannot be read");
     stage.board.trouble(code);
     let now = stage.clock.now();
-    let letter = DeadLetter {
+    let letter = letter::fit(DeadLetter {
         topic: stored.at.topic.name().to_owned(),
         partition: stored.at.partition,
         offset: stored.offset.0,
@@ -306,8 +316,8 @@ async fn bury(
         key: stored.record.key.clone(),
         value: stored.record.value.clone(),
         observed_at: now,
-    };
-    let key = String::from_utf8_lossy(stored.record.key.as_deref().unwrap_or_default()).into_owned();
+    });
+    let key = String::from_utf8_lossy(letter.key.as_deref().unwrap_or_default()).into_owned();
     let (record, _) = record(&stage.codec, &key, &letter, now, None)?;
     let to = stage.log.manifest().place(Topic::DeadLetters, key.as_bytes());
     match stage.log.append(vec![Append { to, record }]).await {

@@ -165,12 +165,7 @@ impl Intake {
         for (partition, worker) in &mut self.workers {
             match worker.ended().await {
                 None => {}
-                Some(Err(ExecuteError::Store(error))) if error.may_pass() => {
-                    tracing::warn!(partition, %error, "a partition starts over");
-                    self.stage.board.trouble(error.code());
-                    again.push(*partition);
-                }
-                Some(Err(ExecuteError::Log(error))) if error.is_transient() => {
+                Some(Err(error)) if error.may_pass() => {
                     tracing::warn!(partition, %error, "a partition starts over");
                     self.stage.board.trouble(error.code());
                     again.push(*partition);

@@ -16,7 +16,10 @@ use execute::{
     store::{intents, memory::Fate},
 };
 use runtime::Clock;
-use schemas::OrderStatus;
+use schemas::{
+    OrderStatus,
+    codec::{Codec, FIRST_BUNDLED_ID, SchemaId, SchemaSource, released},
+};
 
 #[tokio::test]
 async fn what_cannot_be_read_goes_to_dead_letters_and_stops_nothing() {
@@ -42,6 +45,95 @@ async fn what_cannot_be_read_goes_to_dead_letters_and_stops_nothing() {
         [of("account_of_another"), of("account_unknown"), of("record_not_framed"), of("record_not_framed")]
     );
     assert_eq!(world.store.attempts().len(), 1);
+    executor.stop(&world).await;
+    world.check();
+}
+
+#[tokio::test]
+async fn the_letter_of_an_intent_fits_into_the_log_however_large_the_record() {
+    let (world, tenant) = one();
+    let executor = world.start();
+    // As much as the broker takes of anybody.
+    world.publish_raw(&tenant.account.to_string(), Some(&vec![1; 9_000_000])).await;
+    let good = tenant.buy(1, "10", "0.50");
+    world.publish(good.clone()).await;
+    world.until("the good one rests", SOON, || world.status(key(&good)) == Some(OrderStatus::Open)).await;
+    let [letter] = &world.letters()[..] else { panic!("{} letters", world.letters().len()) };
+    assert_eq!((letter.code.as_str(), letter.value.as_deref()), ("record_not_framed", None));
+    assert!(letter.reason.contains("9000000 bytes"), "{}", letter.reason);
+    executor.stop(&world).await;
+    world.check();
+}
+
+/// A registry that answers once it is told to.
+#[derive(Debug, Default)]
+struct Sleepy {
+    awake: AtomicBool,
+    schema: String,
+}
+
+impl SchemaSource for Sleepy {
+    fn schema(&self, _: SchemaId) -> Result<Option<String>, String> {
+        if self.awake.load(Ordering::SeqCst) { Ok(Some(self.schema.clone())) } else { Err("asleep".into()) }
+    }
+}
+
+/// A value under another schema id, as a newer program or one with a registry writes it.
+fn under(id: u32, value: &[u8]) -> Vec<u8> {
+    [&[0], &id.to_be_bytes()[..], &value[5..]].concat()
+}
+
+/// The newest schema of a record.
+fn schema_of(name: &str) -> String {
+    released()
+        .unwrap()
+        .into_iter()
+        .filter(|r| r.name == name)
+        .max_by_key(|r| r.version)
+        .unwrap()
+        .json
+        .to_owned()
+}
+
+/// To pass over a close of a newer program would be never to sell.
+#[tokio::test]
+async fn an_intent_of_a_newer_program_stops_the_stage_and_is_taken_by_that() {
+    const LATER: u32 = FIRST_BUNDLED_ID + 9_999;
+    let (mut world, tenant) = one();
+    // The tests share one, and this one learns.
+    world.codec = Codec::bundled().unwrap();
+    let executor = world.start();
+    let good = tenant.buy(1, "10", "0.50");
+    let value = under(LATER, &world.codec.encode(&good).unwrap().value);
+    world.publish_raw(&tenant.account.to_string(), Some(&value)).await;
+    world.until("it stops", SOON, || executor.running.is_finished()).await;
+    assert_eq!(executor.running.await.unwrap().unwrap_err().code(), "record_schema_newer");
+    assert!(world.letters().is_empty());
+    // Upgraded.
+    world.codec.learn(SchemaId(LATER), &schema_of("PlaceIntent")).unwrap();
+    let executor = world.start();
+    world.until("the good one rests", SOON, || world.status(key(&good)) == Some(OrderStatus::Open)).await;
+    executor.stop(&world).await;
+    world.check();
+}
+
+#[tokio::test]
+async fn an_intent_whose_schema_the_registry_does_not_tell_now_is_waited_for() {
+    let (mut world, tenant) = one();
+    // The tests share one, and this one learns.
+    world.codec = Codec::bundled().unwrap();
+    let registry = Arc::new(Sleepy { schema: schema_of("PlaceIntent"), ..Sleepy::default() });
+    world.codec.ask(registry.clone());
+    let executor = world.start();
+    let good = tenant.buy(1, "10", "0.50");
+    let value = under(77, &world.codec.encode(&good).unwrap().value);
+    world.publish_raw(&tenant.account.to_string(), Some(&value)).await;
+    world
+        .until("it waits", SOON, || executor.board.figures().troubles.contains_key("registry_unreachable"))
+        .await;
+    registry.awake.store(true, Ordering::SeqCst);
+    world.until("the good one rests", SOON, || world.status(key(&good)) == Some(OrderStatus::Open)).await;
+    assert!(world.letters().is_empty());
     executor.stop(&world).await;
     world.check();
 }

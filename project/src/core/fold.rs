@@ -147,7 +147,10 @@ fn is_passed_over(stored: &Stored) -> bool {
 }
 
 /// Reads a record of one of [`TOPICS`](crate::shell::TOPICS).
-pub fn read<'r>(codec: &Codec, stored: &'r Stored) -> Read<'r> {
+///
+/// # Errors
+/// What this program lacks to read it ([`CodecError::is_of_reader`]): it must not be passed over.
+pub fn read<'r>(codec: &Codec, stored: &'r Stored) -> Result<Read<'r>, CodecError> {
     let value = stored.record.value.as_deref().unwrap_or_default();
     let event = match stored.at.topic {
         Topic::Decisions => codec.decode::<DecisionsEvent>(value).map(|event| match event {
@@ -167,14 +170,15 @@ pub fn read<'r>(codec: &Codec, stored: &'r Stored) -> Read<'r> {
     };
     let event = match event {
         Err(CodecError::WrongTopic { name, .. }) if name == Gap::NAME => Ok(Event::Gap),
+        Err(error) if error.is_of_reader() => return Err(error),
         event => event,
     };
-    Read {
+    Ok(Read {
         stored,
         hash: position::hash(codec, &stored.record),
         event: event.map_err(Trouble::from),
         refused: None,
-    }
+    })
 }
 
 /// The accounts that records speak of.

@@ -1,6 +1,6 @@
 //! Dead letters: a record that cannot be taken stops nothing, and is not lost.
 
-use eventlog::{Append, LogError, Stored, Written, event};
+use eventlog::{Append, Stored, Written, event, letter};
 use runtime::signals;
 use schemas::{events::DeadLetter, topics::Topic};
 
@@ -9,7 +9,7 @@ use crate::core::fold::Trouble;
 
 /// Puts a record into `dead-letters`.
 pub(super) async fn send(ports: &Ports, stored: &Stored, trouble: &Trouble) -> Result<(), ProjectError> {
-    let mut letter = DeadLetter {
+    let letter = letter::fit(DeadLetter {
         topic: stored.at.topic.name().to_owned(),
         partition: stored.at.partition,
         offset: stored.offset.0,
@@ -19,16 +19,12 @@ pub(super) async fn send(ports: &Ports, stored: &Stored, trouble: &Trouble) -> R
         key: stored.record.key.clone(),
         value: stored.record.value.clone(),
         observed_at: ports.clock.now(),
-    };
-    let sent = match append(ports, stored, &letter).await? {
-        // A record as large as the log takes does not fit into another: its place is what counts.
-        Written::NotDone(LogError::Refused(_)) => {
-            letter.value = None;
-            append(ports, stored, &letter).await?
-        }
-        sent => sent,
-    };
-    match sent {
+    });
+    let (mut record, _) = event::record(&ports.codec, "", &letter, letter.observed_at, None)?;
+    // As received, UTF-8 or not.
+    record.key = letter.key;
+    let to = ports.log.manifest().place(Topic::DeadLetters, record.key.as_deref().unwrap_or_default());
+    match ports.log.append(vec![Append { to, record }]).await {
         Written::Done(_) => {}
         Written::NotDone(error) | Written::Unknown(error) => return Err(error.into()),
     }
@@ -38,16 +34,4 @@ pub(super) async fn send(ports: &Ports, stored: &Stored, trouble: &Trouble) -> R
     metrics::counter!(signals::DEAD_LETTER, "stage" => STAGE, "topic" => stored.at.topic.name()).increment(1);
     ports.board.trouble("dead_letter");
     Ok(())
-}
-
-async fn append(
-    ports: &Ports,
-    stored: &Stored,
-    letter: &DeadLetter,
-) -> Result<Written<Vec<eventlog::Offset>>, ProjectError> {
-    let (mut record, _) = event::record(&ports.codec, "", letter, letter.observed_at, None)?;
-    // As received, UTF-8 or not.
-    record.key.clone_from(&stored.record.key);
-    let to = ports.log.manifest().place(Topic::DeadLetters, record.key.as_deref().unwrap_or_default());
-    Ok(ports.log.append(vec![Append { to, record }]).await)
 }

@@ -74,7 +74,8 @@ pub enum ProjectError {
     /// The database, for a reason that does not pass by itself.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A record of ours does not fit its schema: a bug.
+    /// A record of a newer program, or one whose schema the registry did not tell; or one of ours that does not fit its
+    /// schema: a bug.
     #[error(transparent)]
     Codec(#[from] schemas::codec::CodecError),
 }
@@ -95,7 +96,8 @@ impl ProjectError {
         match self {
             Self::Log(e) | Self::Position(PositionError::Log(e)) => e.is_transient(),
             Self::Store(e) => matches!(e, StoreError::Unreachable(_) | StoreError::Overtaken(_)),
-            Self::Position(_) | Self::Codec(_) => false,
+            Self::Codec(e) | Self::Position(PositionError::Schema(e)) => e.is_transient(),
+            Self::Position(_) => false,
         }
     }
 }
@@ -242,7 +244,7 @@ impl Stage<'_> {
     async fn take_alone(&mut self, record: &Stored) -> Result<(), ProjectError> {
         match self.apply(std::slice::from_ref(record)).await {
             Err(ProjectError::Store(StoreError::Unacceptable(why))) => {
-                let read = fold::read(&self.ports.codec, record);
+                let read = fold::read(&self.ports.codec, record)?;
                 self.write(vec![Read { refused: Some(why), ..read }]).await
             }
             done => done,
@@ -250,7 +252,8 @@ impl Stage<'_> {
     }
 
     async fn apply(&mut self, records: &[Stored]) -> Result<(), ProjectError> {
-        self.write(records.iter().map(|stored| fold::read(&self.ports.codec, stored)).collect()).await
+        let reads = records.iter().map(|stored| fold::read(&self.ports.codec, stored));
+        self.write(reads.collect::<Result<_, _>>()?).await
     }
 
     async fn write(&mut self, reads: Vec<Read<'_>>) -> Result<(), ProjectError> {
