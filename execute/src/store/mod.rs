@@ -16,9 +16,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use eventlog::{TopicPartition, position::StoredOffset};
 use schemas::{
-    BillingAccountId, ConditionId, IdempotencyKey, Mode, Shares, Timestamp, Usdc, UserId,
+    BillingAccountId, ConditionId, IdempotencyKey, Mode, Shares, Side, Timestamp, Usdc, UserId,
     codec::Codec,
-    events::{IntentsEvent, PlaceIntent},
+    events::{IntentHead, IntentsEvent, PlaceIntent},
 };
 use uuid::Uuid;
 
@@ -309,6 +309,17 @@ pub(crate) fn waiting_buys<'v>(
         }
     }
     Ok(buys)
+}
+
+/// The BUYs that waited and end with this intent: it takes their place, and they wait no more.
+pub(crate) fn passed_over(steps: &[Step], head: &IntentHead) -> Vec<IdempotencyKey> {
+    let others = steps.iter().filter_map(|step| match step {
+        Step::Insert(row) if row.side == Side::Buy && row.idempotency_key != head.idempotency_key => {
+            Some(row)
+        }
+        _ => None,
+    });
+    others.map(|row| row.idempotency_key).collect()
 }
 
 /// Takes BUYs that wait into their tenants' snapshots.

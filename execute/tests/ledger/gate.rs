@@ -266,10 +266,11 @@ async fn a_replacement_of_one_that_waits_takes_its_place_whenever_it_is_asked(le
     let expected =
         [(tenant.buy(3, "10", "0.50"), OrderStatus::Reserved), (middle.clone(), OrderStatus::Denied)];
     assert_eq!(stand, expected.map(|(i, status)| (i.head.fill_id, status)));
+    let long = held.now.plus(Duration::from_secs(9_000));
+    assert!(held.store.deferred(0, long, 10).await.unwrap().is_empty(), "neither waits any more");
+    // Asked again after a lost answer: it has its row.
     let gated = held.gate_deferred(vec![middle.into()], &keyring).await.unwrap();
     assert!(matches!(gated.as_slice(), [Gated::Nothing(_)]), "{gated:?}");
-    let long = held.now.plus(Duration::from_secs(9_000));
-    assert!(held.store.deferred(0, long, 10).await.unwrap().is_empty());
 }
 
 async fn a_cancel_marks_the_order_that_it_names(ledger: Ledger) {

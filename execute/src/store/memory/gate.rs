@@ -14,7 +14,7 @@ use crate::{
     },
     store::{
         Batch, BudgetKey, Deferred, Gated, SealedConnection, Source, StoreError, answers, deferred_wait,
-        wait, waiting_buys,
+        passed_over, wait, waiting_buys,
     },
 };
 
@@ -233,6 +233,10 @@ impl State {
     }
 
     fn defer(&mut self, batch: &Batch<'_>, value: Bytes, head: &IntentHead, steps: &[Step]) {
+        for key in passed_over(steps, head) {
+            self.deferred
+                .retain(|(account, waiting, _), _| (*account, *waiting) != (head.billing_account_id, key));
+        }
         let name = (head.billing_account_id, head.idempotency_key, head.revision);
         if !steps.iter().any(|s| matches!(s, Step::Defer(_))) {
             if batch.source == Source::Deferred {

@@ -18,7 +18,10 @@ use crate::{
         gate::{Sign, Snapshots, Step, Wanted, gate_all, head_of},
         snapshot::{Connection, Grant, Target},
     },
-    store::{Batch, Gated, Item, Source, StoreError, Turns, deferred_wait, turn_all, wait, waiting_buys},
+    store::{
+        Batch, Gated, Item, Source, StoreError, Turns, deferred_wait, passed_over, turn_all, wait,
+        waiting_buys,
+    },
 };
 
 pub async fn gate(
@@ -356,6 +359,17 @@ async fn keep(
         _ => None,
     });
     let (account, key) = (head.billing_account_id.as_uuid(), head.idempotency_key.to_string());
+    let passed_over = passed_over(&steps, head);
+    if !passed_over.is_empty() {
+        sqlx::query(
+            "delete from execution.deferred where billing_account_id = $1 and idempotency_key = any($2)",
+        )
+        .bind(account)
+        .bind(text(passed_over))
+        .execute(&mut *db)
+        .await
+        .map_err(failed)?;
+    }
     match (waits, &batch.source) {
         (Some(wait), _) => {
             sqlx::query(
