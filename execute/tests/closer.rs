@@ -358,8 +358,10 @@ async fn small_sales_gather_and_go_together() {
     }
     world.pass(secs(60)).await;
     assert_eq!(world.venue.posts().len(), 1, "80 cents are due");
+    let straight = executor.board.figures().latency["sent"];
     world.publish(closes[2].clone()).await;
     ends(&world, "they are sold", SOON).await;
+    assert_eq!(executor.board.figures().latency["sent"], straight, "what gathered is not counted as slow");
     assert_eq!(world.venue.posts().len(), 2);
     assert_eq!(dues(&world).iter().map(|d| d.ended).collect::<Vec<_>>(), [Some(End::Filled); 3]);
     // 1 of 25, of 24 and of 23, each a twenty-fifth: to the step of sizes.

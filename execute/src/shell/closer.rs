@@ -100,7 +100,7 @@ async fn turn(desk: &Desk, closes: &[(CloseName, ConditionId, Market)]) -> Resul
         }
         gated => gated?,
     };
-    gating::hand_over(desk, gated, Way::Waited);
+    gating::hand_over(desk, gated, |_| Way::Waited);
     Ok(())
 }
 

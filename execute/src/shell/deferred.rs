@@ -57,6 +57,6 @@ async fn ask_again(desk: &Desk) -> Result<(), StoreError> {
         }
         gated => gated?,
     };
-    gating::hand_over(desk, gated, Way::Waited);
+    gating::hand_over(desk, gated, |_| Way::Waited);
     Ok(())
 }

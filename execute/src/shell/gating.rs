@@ -33,7 +33,7 @@ use super::{
     provision,
 };
 use crate::{
-    core::gate::head_of,
+    core::{Attempt, gate::head_of},
     error::ExecuteError,
     store::{Batch, Gated, Item, Source, StoreError},
 };
@@ -46,10 +46,11 @@ const AGAIN: usize = 10;
 const WAITING: usize = 4;
 
 /// What the gate wrote goes to whoever follows it up.
-pub fn hand_over(desk: &Desk, gated: Vec<Gated>, way: Way) {
+pub fn hand_over(desk: &Desk, gated: Vec<Gated>, way: impl Fn(&Attempt) -> Way) {
     for what in gated {
         match what {
             Gated::Inserted(attempt) => {
+                let way = way(&attempt);
                 desk.committed(&attempt, way);
                 if attempt.status == OrderStatus::Reserved {
                     desk.send(*attempt, way);
@@ -214,7 +215,10 @@ impl Gating {
         };
         self.gated.store(to.next.0, Ordering::Release);
         self.stored = Some(to);
-        hand_over(&self.desk, gated, Way::Straight);
+        // A sale may be of what gathered long before this intent: it bears the key of the oldest that is due.
+        let came: BTreeSet<_> = items.iter().map(|i| head_of(&i.intent).idempotency_key).collect();
+        let way = |a: &Attempt| if came.contains(&a.idempotency_key) { Way::Straight } else { Way::Waited };
+        hand_over(&self.desk, gated, way);
         Ok(())
     }
 
