@@ -283,7 +283,11 @@ fn gate_cancel(
 pub(super) fn ask_cancel(snapshot: &mut Snapshot, attempt: &Attempt, cause: &str) -> Option<Step> {
     let mut after = transition(attempt, &Event::CancelAsked { cause: cause.to_owned() }, snapshot.now)?;
     after.asked = 0;
-    after.next_look_at = Some(snapshot.now);
+    // One of this batch must not be found due before it is handed to whoever sends, who is told: whoever looked at it then
+    // could not say that it was never sent.
+    if !snapshot.fresh.contains(&attempt.key()) {
+        after.next_look_at = Some(snapshot.now);
+    }
     snapshot.named.insert(after.key(), after.clone());
     Some(Step::Update { before: Box::new(attempt.clone()), after: Box::new(after) })
 }

@@ -2,7 +2,7 @@
 //!
 //! It is one consistent picture, and it follows what the gate decides on it: intents of one batch see each other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use schemas::{
     Address, AssetId, BillingAccountId, ConditionId, IdempotencyKey, Mode, Price, Shares, Side,
@@ -166,6 +166,8 @@ pub struct Snapshot {
     pub links: BTreeMap<(TargetId, AssetId), AssetId>,
     /// BUYs that wait for the one they replace: they have no order yet.
     pub waiting: BTreeMap<IdempotencyKey, PlaceIntent>,
+    /// What this batch writes: nobody has it yet.
+    pub fresh: BTreeSet<AttemptKey>,
 }
 
 impl Snapshot {
@@ -193,6 +195,7 @@ impl Snapshot {
             unconfirmed: BTreeMap::new(),
             links: BTreeMap::new(),
             waiting: BTreeMap::new(),
+            fresh: BTreeSet::new(),
         }
     }
 
@@ -205,6 +208,7 @@ impl Snapshot {
     /// Takes in a new attempt, so that the next intent of the batch sees it. An attempt counts once.
     pub fn admit(&mut self, attempt: &Attempt) {
         self.waiting.remove(&attempt.idempotency_key);
+        self.fresh.insert(attempt.key());
         if self.named.insert(attempt.key(), attempt.clone()).is_some() || attempt.is_final {
             return;
         }

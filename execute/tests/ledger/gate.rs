@@ -39,6 +39,7 @@ on_both! {
     deferred_intents_are_kept_until_they_are_gated,
     a_replacement_of_one_that_waits_takes_its_place_whenever_it_is_asked,
     a_cancel_marks_the_order_that_it_names,
+    a_cancel_of_what_was_not_sent_yet_leaves_it_to_whoever_sends,
     offsets_and_revisions_are_kept,
 }
 
@@ -271,6 +272,20 @@ async fn a_replacement_of_one_that_waits_takes_its_place_whenever_it_is_asked(le
     // Asked again after a lost answer: it has its row.
     let gated = held.gate_deferred(vec![middle.into()], &keyring).await.unwrap();
     assert!(matches!(gated.as_slice(), [Gated::Nothing(_)]), "{gated:?}");
+}
+
+/// Between its commit and the moment in which it is handed to its lane, nobody finds it due.
+async fn a_cancel_of_what_was_not_sent_yet_leaves_it_to_whoever_sends(ledger: Ledger) {
+    let (tenant, keyring) = one();
+    ledger.add(1, &tenant).await;
+    let mut held = Held::claim(&ledger, 0, "a").await;
+    let buy = tenant.buy(1, "10", "0.50");
+    let cancel = tenant.cancel(2, &buy.head);
+    let gated = held.gate(vec![buy.into(), cancel.into()], &keyring).await.unwrap();
+    let [Gated::Inserted(_), Gated::Cancelling(cancelling)] = gated.as_slice() else { panic!("{gated:?}") };
+    assert!(cancelling.cancel_asked_at.is_some());
+    let due = held.store.due(0, Class::Urgent, held.now.plus(Duration::from_secs(1)), 10).await.unwrap();
+    assert!(due.is_empty(), "{due:?}");
 }
 
 async fn a_cancel_marks_the_order_that_it_names(ledger: Ledger) {
